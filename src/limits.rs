@@ -1,0 +1,69 @@
+//! Every bound of the program as a named constant, with the reason for its size; the relations between them are asserted
+//! at compile time. No behaviour.
+
+/// Peers one node keeps. A full mesh is meant up to about 64 nodes (docs/ALGORITHMS.md); a verdict marks rejected peers in 128 bits.
+pub const PEERS_MAX: usize = 128;
+/// Unknown nodes that may be in the middle of proving themselves at one time.
+pub const CANDIDATES_MAX: usize = 16;
+/// Live keys of one node: two shared ones, and two for each peer that has keys of its own.
+pub const KEYS_MAX: usize = 2 + 2 * PEERS_MAX;
+/// The shortest key accepted, bytes.
+pub const KEY_BYTES_MIN: usize = 16;
+/// The longest key accepted, bytes: SHA-256's block.
+pub const KEY_BYTES_MAX: usize = 64;
+
+/// Events that fit between the hot and the discipline thread: two seconds of 128 peers at 8/s, from both sides, halved twice.
+pub const RING_EVENTS: usize = 1024;
+
+/// Exchanges a second and peer: slowest and fastest accepted.
+pub const RATE_HZ_MIN: f64 = 0.01;
+/// See [`RATE_HZ_MIN`].
+pub const RATE_HZ_MAX: f64 = 128.0;
+/// Exchanges a second and peer unless told.
+pub const RATE_HZ_DEFAULT: f64 = 8.0;
+/// Exchanges in a start burst unless told.
+pub const ROUNDS_DEFAULT: u32 = 8;
+/// The longest burst accepted.
+pub const ROUNDS_MAX: u32 = 100;
+/// Time between two exchanges of a burst, ns.
+pub const BURST_INTERVAL_NS: i64 = 62_500_000;
+
+/// An answer later than this is nobody's answer, ns.
+pub const NONCE_LIFETIME_NS: i64 = 2_000_000_000;
+/// Exchanges with one peer that may be under way at one time.
+pub const OUTSTANDING_MAX: usize = 8;
+/// A true transmit stamp that has not come after this is not waited for any longer, ns.
+pub const TRANSMIT_STAMP_WAIT_NS: i64 = 2_000_000_000;
+/// A peer that has finished no exchange for this many of its intervals, and at least [`SILENCE_NS_MIN`], has left.
+pub const SILENCE_INTERVALS: i64 = 8;
+/// See [`SILENCE_INTERVALS`], ns.
+pub const SILENCE_NS_MIN: i64 = 2_000_000_000;
+/// A silent node that nobody configured gives its slot back after this, ns.
+pub const FORGET_NS: i64 = 300_000_000_000;
+
+/// Packets a second taken from one peer before the rest is dropped and counted, with this much burst.
+pub const PEER_PACKETS_PER_S: u32 = 1_024;
+/// See [`PEER_PACKETS_PER_S`].
+pub const PEER_PACKETS_BURST: u32 = 512;
+/// Packets a second answered to nodes that are not peers, all together.
+pub const STRANGER_PACKETS_PER_S: u32 = 256;
+/// See [`STRANGER_PACKETS_PER_S`].
+pub const STRANGER_PACKETS_BURST: u32 = 128;
+
+/// Steering ticks a second.
+pub const TICK_HZ: i64 = 16;
+/// Time between two steering ticks, ns.
+pub const TICK_NS: i64 = 1_000_000_000 / TICK_HZ;
+
+/// No oscillator of a working server is further from nominal than this (seconds per second).
+pub const OSCILLATOR_RATE_MAX: f64 = 500e-6;
+/// Drift of an uncorrected oscillator against its last known rate that the hard bound allows for (seconds per second).
+pub const DRIFT_RATE: f64 = 1e-6;
+
+const _: () = assert!(PEERS_MAX <= u128::BITS as usize, "a verdict marks peers in 128 bits");
+const _: () = assert!(CANDIDATES_MAX < PEERS_MAX);
+const _: () = assert!(KEYS_MAX >= 2 + 2 * PEERS_MAX, "two live keys for every peer");
+const _: () = assert!(KEY_BYTES_MIN >= 16 && KEY_BYTES_MAX == 64);
+const _: () = assert!(TICK_HZ >= 8 && TICK_HZ <= 16 && 1_000_000_000 % TICK_HZ == 0);
+const _: () = assert!(SILENCE_NS_MIN >= NONCE_LIFETIME_NS, "a peer must not leave while its answer is still good");
+const _: () = assert!(RATE_HZ_MIN < RATE_HZ_DEFAULT && RATE_HZ_DEFAULT <= RATE_HZ_MAX);

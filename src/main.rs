@@ -1,0 +1,3 @@
+//! The `llts` program: parses, chooses a command, maps errors to exit codes.
+
+fn main() {}
