@@ -41,14 +41,14 @@ impl Capability {
         }
     }
 
-    /// Whether this process has it in effect now.
+    /// Whether the calling thread has it in effect now.
     ///
     /// # Errors
-    /// If `/proc/self/status` cannot be read or does not say.
+    /// If `/proc/thread-self/status` cannot be read or does not say.
     pub fn in_effect(self) -> io::Result<bool> {
-        let status = fs::read_to_string("/proc/self/status")?;
+        let status = fs::read_to_string("/proc/thread-self/status")?;
         let mask = effective_mask(&status)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/status has no CapEff line"))?;
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/thread-self/status has no CapEff line"))?;
         Ok(mask >> self.bit() & 1 == 1)
     }
 }

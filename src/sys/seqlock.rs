@@ -64,12 +64,18 @@ impl<T: Copy + Send + 'static> SeqWriter<T> {
         shared.version.store(version.wrapping_add(1), Ordering::Relaxed);
         // No word may be seen before the odd version.
         fence(Ordering::Release);
-        for (index, to) in shared.words.iter().enumerate() {
-            let at = index * WORD_BYTES;
-            let len = WORD_BYTES.min(size_of::<T>() - at);
+        let (whole, tail) = shared.words.split_at(size_of::<T>() / WORD_BYTES);
+        for (index, to) in whole.iter().enumerate() {
+            // SAFETY: the word lies wholly inside the `T` at `bytes`, whose bytes are initialised (above).
+            let word = unsafe { bytes.add(index * WORD_BYTES).cast::<u64>().read_unaligned() };
+            to.store(word, Ordering::Relaxed);
+        }
+        for to in tail {
             let mut word = [0; WORD_BYTES];
-            // SAFETY: `at + len` is at most the size of `T`, whose bytes begin at `bytes` and are initialised (above).
-            unsafe { std::ptr::copy_nonoverlapping(bytes.add(at), word.as_mut_ptr(), len) };
+            // SAFETY: as above, for the bytes after the last whole word.
+            unsafe {
+                std::ptr::copy_nonoverlapping(bytes.add(whole.len() * WORD_BYTES), word.as_mut_ptr(), tail_bytes::<T>())
+            };
             to.store(u64::from_ne_bytes(word), Ordering::Relaxed);
         }
         shared.version.store(version.wrapping_add(2), Ordering::Release);
@@ -94,12 +100,17 @@ impl<T: Copy + Send + 'static> SeqReader<T> {
         }
         let mut value = MaybeUninit::<T>::uninit();
         let bytes = value.as_mut_ptr().cast::<u8>();
-        for (index, from) in shared.words.iter().enumerate() {
-            let at = index * WORD_BYTES;
-            let len = WORD_BYTES.min(size_of::<T>() - at);
+        let (whole, tail) = shared.words.split_at(size_of::<T>() / WORD_BYTES);
+        for (index, from) in whole.iter().enumerate() {
+            // SAFETY: the word lies wholly inside the `T` at `bytes`.
+            unsafe { bytes.add(index * WORD_BYTES).cast::<u64>().write_unaligned(from.load(Ordering::Relaxed)) };
+        }
+        for from in tail {
             let word = from.load(Ordering::Relaxed).to_ne_bytes();
-            // SAFETY: `at + len` is at most the size of `T`, whose bytes begin at `bytes`.
-            unsafe { std::ptr::copy_nonoverlapping(word.as_ptr(), bytes.add(at), len) };
+            // SAFETY: as above, for the bytes after the last whole word.
+            unsafe {
+                std::ptr::copy_nonoverlapping(word.as_ptr(), bytes.add(whole.len() * WORD_BYTES), tail_bytes::<T>())
+            };
         }
         // The words above must be read before the version is read again.
         fence(Ordering::Acquire);
@@ -126,6 +137,11 @@ impl<T: Copy + Send + 'static> SeqReader<T> {
             }
         }
     }
+}
+
+/// Bytes of a `T` after its last whole word.
+const fn tail_bytes<T>() -> usize {
+    size_of::<T>() % WORD_BYTES
 }
 
 impl<T> Clone for SeqReader<T> {

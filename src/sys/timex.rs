@@ -118,6 +118,12 @@ pub fn request_status(
     request.esterror = error_us(estimated_error_ns);
 }
 
+/// Adds to `request` that the clock is not to be trusted, and changes nothing else of `status_now`.
+pub fn request_unsynchronised(request: &mut libc::timex, status_now: i32) {
+    request.modes |= libc::ADJ_STATUS;
+    request.status = status_now | libc::STA_UNSYNC;
+}
+
 fn error_us(error_ns: f64) -> i64 {
     if error_ns.is_finite() { ((error_ns / 1_000.0).ceil() as i64).clamp(0, ERROR_US_MAX) } else { ERROR_US_MAX }
 }
