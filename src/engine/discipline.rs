@@ -20,7 +20,6 @@ use crate::sys::seqlock::SeqWriter;
 use crate::sys::time::{monotonic_now, sleep_until_monotonic};
 
 /// The discipline thread's ends of what it shares.
-#[derive(Debug)]
 pub struct Lines {
     /// Finished exchanges, from the hot thread.
     pub ring: RingReceiver,
@@ -57,7 +56,7 @@ impl Discipline {
     /// also handed to the control thread.
     #[must_use]
     pub fn new(pipeline: Pipeline, clock: Box<dyn Clock>, lines: Lines, rate_hz: f64, recording: bool) -> Self {
-        let snapshot = Box::new(NodeSnapshot::new(pipeline.snapshot(), clock.segments()));
+        let snapshot = Box::new(NodeSnapshot::new(&pipeline, clock.segments()));
         let ticks_per_interval = (1e9 / rate_hz / TICK_NS as f64).ceil().max(1.0) as u32;
         Discipline {
             pipeline,
@@ -101,14 +100,16 @@ impl Discipline {
         }
         let reading = self.clock.read()?;
         let tick = self.pipeline.tick(reading);
-        match self.clock.apply(&tick.correction) {
-            Ok(()) if tick.correction.step_ns != 0 => self.lines.notes.send(Note::Stepped(tick.correction.step_ns)),
-            Ok(()) => {}
-            Err(error) => self.lines.notes.send(Note::ClockFailed(error.raw_os_error().unwrap_or(0))),
+        if let Some(correction) = &tick.correction {
+            match self.clock.apply(correction) {
+                Ok(()) if correction.step_ns != 0 => self.lines.notes.send(Note::Stepped(correction.step_ns)),
+                Ok(()) => {}
+                Err(error) => self.lines.notes.send(Note::ClockFailed(error.raw_os_error().unwrap_or(0))),
+            }
         }
         self.lines.claim.write(tick.claim);
         if let Some((from, to)) = tick.changed {
-            self.lines.notes.send(Note::State { from, to, used: tick.used });
+            self.lines.notes.send(Note::State { from, to, used: tick.verdict.used });
         }
         self.roll_reach();
         self.publish();
@@ -131,7 +132,6 @@ impl Discipline {
                 self.lines.notes.send(Note::Arrived(*identity));
             }
             Event::Left(slot) => {
-                self.pipeline.left(*slot);
                 if let Some(identity) = self.identities[slot.index()] {
                     self.lines.notes.send(Note::Left(identity));
                 }
@@ -160,7 +160,7 @@ impl Discipline {
     }
 
     fn publish(&mut self) {
-        self.pipeline.snapshot_into(&mut self.snapshot.pipeline);
+        self.pipeline.snapshot(&mut self.snapshot.pipeline);
         self.snapshot.segments = self.clock.segments();
         self.snapshot.notes_dropped = self.lines.notes.dropped();
         self.lines.state.write(*self.snapshot);

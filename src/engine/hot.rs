@@ -3,6 +3,7 @@
 //! that others know of it are snapshots; all that it knows of others are snapshots.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -52,7 +53,6 @@ pub struct HotReport {
 }
 
 /// The hot thread's ends of what it shares.
-#[derive(Debug)]
 pub struct Lines {
     /// What this node says of itself, from the discipline thread.
     pub claim: SeqReader<Claim>,

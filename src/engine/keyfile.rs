@@ -35,7 +35,9 @@ pub enum KeyFileError {
         error: io::Error,
     },
     /// Others could know the keys.
-    #[error("the key file {path} can be read by other users: run `chmod 600` on it, and make a new key if anybody else had access")]
+    #[error(
+        "the key file {path} can be read by other users: run `chmod 600` on it, and make a new key if anybody else had access"
+    )]
     Exposed {
         /// The file.
         path: PathBuf,

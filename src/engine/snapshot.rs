@@ -2,13 +2,13 @@
 
 use crate::clock::Segments;
 use crate::limits::PEERS_MAX;
-use crate::pipeline;
+use crate::pipeline::{Pipeline, Snapshot};
 
 /// A node as it was at its last tick.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeSnapshot {
     /// The node and its peers, as the pipeline sees them.
-    pub pipeline: pipeline::Snapshot,
+    pub pipeline: Snapshot,
     /// Reach registers by slot: one bit an interval, the newest lowest.
     pub reach: [u8; PEERS_MAX],
     /// How a virtual clock has run lately.
@@ -20,7 +20,8 @@ pub struct NodeSnapshot {
 impl NodeSnapshot {
     /// The snapshot of a node before its first tick.
     #[must_use]
-    pub fn new(pipeline: pipeline::Snapshot, segments: Option<Segments>) -> Self {
+    pub fn new(pipeline: &Pipeline, segments: Option<Segments>) -> Self {
+        let pipeline = Snapshot::empty(pipeline.node_view());
         NodeSnapshot { pipeline, reach: [0; PEERS_MAX], segments, notes_dropped: 0 }
     }
 }

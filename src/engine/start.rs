@@ -12,7 +12,7 @@ use crossbeam_channel::bounded;
 use mio::{Poll, Waker};
 use tracing::{info, warn};
 
-use super::answers::Answers;
+use super::answers::{Answers, Constants};
 use super::control::{self, Control, Threads};
 use super::discipline::{self, Discipline};
 use super::hot::{self, Hot, HotReport, WAKER};
@@ -27,7 +27,7 @@ use crate::discovery::{self, Dirs, Discovery, LOCAL_KEY_ID, StaticPeer, load_or_
 use crate::exchange::{self, Protocol, Roster};
 use crate::flow::{Claim, Mapping, StampClass};
 use crate::limits::{PEERS_MAX, TICK_NS};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Algorithm, Pipeline};
 use crate::report::RecordWriter;
 use crate::sys::random::Entropy;
 use crate::sys::rt;
@@ -41,11 +41,10 @@ use crate::wire::{Identity, Keyring};
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Sockets reachable from elsewhere need a key that was handed out on purpose.
-    #[error("listening on {0} needs a key: make one with `llts keygen --out FILE`, copy it to every node, and pass --key-file FILE")]
+    #[error(
+        "listening on {0} needs a key: make one with `llts keygen --out FILE`, copy it to every node, and pass --key-file FILE"
+    )]
     NoKey(std::net::IpAddr),
-    /// No such algorithm.
-    #[error("there is no algorithm called {0:?}: choose one of {1}")]
-    Algorithm(String, String),
     /// A peer's name cannot be a name.
     #[error(transparent)]
     Peer(#[from] discovery::PeerNameError),
@@ -69,8 +68,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         }
     };
     let keys = keyring(&settings, &runtime_dir)?;
-    let algorithm = pipeline::algorithm(&settings.algorithm)
-        .ok_or_else(|| StartError::Algorithm(settings.algorithm.clone(), pipeline::algorithm_names().join(", ")))?;
+    let algorithm = Algorithm::named(&settings.algorithm)?;
     let peers = StaticPeer::parse_list(&settings.peers).map_err(StartError::Peer)?;
 
     let mut socket = StampedSocket::open(settings.listen, &SocketOptions::default())?;
@@ -78,9 +76,12 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let granted = socket.enable_stamps()?;
     let promise = if granted.kernel_transmit { StampClass::Kernel } else { StampClass::User };
     if promise == StampClass::User {
-        warn!("the kernel gives no transmit stamps here: departures are read by the program, which is some 10 us worse");
+        warn!(
+            "the kernel gives no transmit stamps here: departures are read by the program, which is some 10 us worse"
+        );
     }
-    let (mut clock, oscillator) = open_clock(settings.clock)?;
+    let epoch_raw_ns = raw_now();
+    let (mut clock, oscillator) = open_clock(settings.clock, epoch_raw_ns)?;
     let record = open_record(settings.record.as_deref(), &settings)?;
     let chosen = choose_mode(&settings)?;
     if settings.mlock
@@ -124,7 +125,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let (claim_writer, claim_reader) = seqlock(claim);
     let (roster_writer, roster_reader) = seqlock(Roster::default());
     let (report_writer, report_reader) = seqlock(HotReport::default());
-    let (state_writer, state_reader) = seqlock(NodeSnapshot::new());
+    let (state_writer, state_reader) = seqlock(NodeSnapshot::new(&pipeline, clock.segments()));
     let (ring_sender, ring_receiver) = ring();
     let (note_sender, note_receiver) = notes();
     let (hot_wanted_sender, hot_wanted) = bounded(1);
@@ -154,7 +155,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         latencies: discipline_latencies_sender,
         stop: Arc::clone(&stop),
     };
-    let answers = Answers::new(&settings, &chosen, listen, oscillator, state_reader, report_reader);
+    let constants = Constants { listen, clock: clock.kind(), epoch_raw_ns, oscillator, poll_mode: chosen.clone() };
+    let answers = Answers::new(&settings, constants, state_reader, report_reader);
     let discovery = discovery::Config {
         listen,
         name: settings.name.clone(),
@@ -243,20 +245,20 @@ fn keyring(settings: &Settings, runtime_dir: &Path) -> anyhow::Result<Keyring> {
                 return Err(StartError::NoKey(settings.listen.ip()).into());
             }
             let key = load_or_create_local_key(runtime_dir)?;
-            keys.insert(KeyId(LOCAL_KEY_ID), key.as_slice(), None)?;
+            keys.insert(LOCAL_KEY_ID, key.as_slice(), None)?;
         }
     }
     Ok(keys)
 }
 
-fn open_clock(choice: ClockChoice) -> anyhow::Result<(Box<dyn Clock>, Oscillator)> {
+fn open_clock(choice: ClockChoice, epoch_raw_ns: i64) -> anyhow::Result<(Box<dyn Clock>, Oscillator)> {
     match choice {
         ClockChoice::System => {
             let clock = SystemClock::open(Path::new(SYSTEM_LOCK_PATH))?;
             Ok((Box::new(clock), Oscillator::IDENTITY))
         }
         ClockChoice::Virtual { offset_ns, drift } => {
-            let oscillator = Oscillator::new(raw_now(), offset_ns, drift);
+            let oscillator = Oscillator::new(epoch_raw_ns, offset_ns, drift);
             Ok((Box::new(VirtualClock::new(Machine, oscillator)), oscillator))
         }
     }
