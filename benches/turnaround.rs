@@ -6,11 +6,15 @@
 //! core 1 and the asking one core 0; anything else that runs disturbs the figures of both alike.
 
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 
 use llts::sys::rt;
 use llts::sys::socket::{SocketOptions, StampedSocket};
@@ -24,7 +28,9 @@ fn main() {
     if std::env::args().any(|a| a == "--test") {
         return;
     }
-    println!("turn-around, kernel receive stamp to kernel transmit stamp, {RATE_HZ} probes/s for {SECONDS} s, loopback");
+    println!(
+        "turn-around, kernel receive stamp to kernel transmit stamp, {RATE_HZ} probes/s for {SECONDS} s, loopback"
+    );
     println!("{:<24} {:>12} {:>12} {:>10} {:>10}", "", "p50 us", "p99 us", "p50 ratio", "p99 ratio");
     for (mode, spin) in [("busy", true), ("block", false)] {
         let echo = echo(spin);
@@ -83,17 +89,16 @@ fn open() -> StampedSocket {
 }
 
 fn answer(socket: &mut StampedSocket, spin: bool, stop: &AtomicBool) -> Vec<i64> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::{AsRawFd, BorrowedFd};
+    let mut poll = Poll::new().expect("epoll");
+    let registered = poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(0), Interest::READABLE);
+    registered.expect("a socket can be polled");
+    let mut events = Events::with_capacity(4);
     let mut buffer = [0; 2 * DATAGRAM_LEN];
     let mut spans_ns = Vec::with_capacity(100_000);
     while !stop.load(Ordering::Relaxed) {
         let Some(received) = socket.receive(&mut buffer).expect("the socket works") else {
             if !spin {
-                // The file descriptor lives as long as the socket, which outlives this call.
-                let fd = unsafe_free_fd(socket.as_raw_fd());
-                let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-                poll(&mut fds, PollTimeout::NONE).expect("poll");
+                poll.poll(&mut events, None).expect("epoll");
             }
             continue;
         };
@@ -105,26 +110,49 @@ fn answer(socket: &mut StampedSocket, spin: bool, stop: &AtomicBool) -> Vec<i64>
             }
         }
     }
-    return spans_ns;
-
-    fn unsafe_free_fd<'a>(fd: std::os::fd::RawFd) -> BorrowedFd<'a> {
-        // A descriptor can only be borrowed from its number with `unsafe`, which benches may not hold; the directory of
-        // this process's descriptors gives an owned twin of it instead, opened once.
-        use std::sync::OnceLock;
-        static TWINS: OnceLock<std::sync::Mutex<Vec<(i32, &'static std::os::fd::OwnedFd)>>> = OnceLock::new();
-        let twins = TWINS.get_or_init(|| std::sync::Mutex::new(Vec::new()));
-        let mut twins = twins.lock().expect("nobody panics holding it");
-        if let Some((_, twin)) = twins.iter().find(|(n, _)| *n == fd) {
-            return std::os::fd::AsFd::as_fd(*twin);
-        }
-        unreachable!("no twin of {fd}")
-    }
+    spans_ns
 }
 
 /// p50 and p99 of the engine in `mode`, us, from the histogram that it prints on SIGUSR1.
 fn engine(mode: &str) -> (f64, f64) {
-    let _ = mode;
-    let _: Option<(Child, Command, Stdio, BufReader<std::io::Stdin>)> = None;
-    let _ = <BufReader<std::io::Stdin> as BufRead>::lines;
-    (0.0, 0.0)
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let runtime_dir = dir.path().to_str().expect("a path that is text");
+    let start = |name: &str, more: &[&str]| {
+        let port = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound").port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llts"));
+        command.args(["run", "--name", name, "--port", &port.to_string(), "--rate", &RATE_HZ.to_string()]);
+        command.args(["--runtime-dir", runtime_dir, "--state-dir", runtime_dir]).args(more);
+        Daemon(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the daemon starts"))
+    };
+    let core = if rt::cpu_exists(1) { "1" } else { "0" };
+    let mut measured = start("measured", &["--poll-mode", mode, "--cpu", core]);
+    let _asker = start("asker", &["--poll-mode", "block", "--cpu", "0"]);
+    thread::sleep(Duration::from_secs(SECONDS));
+    let pid = nix::unistd::Pid::from_raw(measured.0.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).expect("it is our child");
+    let output = measured.0.stdout.take().expect("it was piped");
+    let row = BufReader::new(output).lines().map_while(Result::ok).find(|l| l.starts_with("turn-around"));
+    let row = row.expect("the daemon prints its histograms on SIGUSR1");
+    // After the name: count, min, p50, p90, p99, p99.9, max, each of the last six with its unit.
+    let words: Vec<&str> = row.rsplit(')').next().expect("the row has figures").split_whitespace().collect();
+    let span = |n: usize| {
+        let unit = match words[2 + 2 * n] {
+            "ns" => 1e-3,
+            "us" => 1.0,
+            "ms" => 1e3,
+            other => panic!("{other} is no unit of a latency"),
+        };
+        words[1 + 2 * n].parse::<f64>().expect("a figure") * unit
+    };
+    (span(1), span(3))
+}
+
+/// A daemon that ends with this value.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.0.kill().expect("it is our child");
+        self.0.wait().expect("it was killed");
+    }
 }

@@ -46,7 +46,7 @@ pub struct Discipline {
     snapshot: Box<NodeSnapshot>,
     identities: Box<[Option<PeerIdentity>; PEERS_MAX]>,
     recording: bool,
-    ticks_per_interval: u32,
+    ticks_per_bit: u32,
     ticks: u32,
     heard: [bool; PEERS_MAX],
 }
@@ -57,7 +57,8 @@ impl Discipline {
     #[must_use]
     pub fn new(pipeline: Pipeline, clock: Box<dyn Clock>, lines: Lines, rate_hz: f64, recording: bool) -> Self {
         let snapshot = Box::new(NodeSnapshot::new(&pipeline, clock.segments()));
-        let ticks_per_interval = (1e9 / rate_hz / TICK_NS as f64).ceil().max(1.0) as u32;
+        // Two intervals a bit: exchanges are spread on purpose, so that a single interval may hold none.
+        let ticks_per_bit = (2e9 / rate_hz / TICK_NS as f64).ceil().max(2.0) as u32;
         Discipline {
             pipeline,
             clock,
@@ -66,7 +67,7 @@ impl Discipline {
             snapshot,
             identities: Box::new([None; PEERS_MAX]),
             recording,
-            ticks_per_interval,
+            ticks_per_bit,
             ticks: 0,
             heard: [false; PEERS_MAX],
         }
@@ -147,10 +148,10 @@ impl Discipline {
         }
     }
 
-    /// Once an interval, each peer's register moves by one bit: was there an exchange?
+    /// Every two intervals each peer's register moves by one bit: was there an exchange?
     fn roll_reach(&mut self) {
         self.ticks += 1;
-        if !self.ticks.is_multiple_of(self.ticks_per_interval) {
+        if !self.ticks.is_multiple_of(self.ticks_per_bit) {
             return;
         }
         for (reach, heard) in self.snapshot.reach.iter_mut().zip(&mut self.heard) {
