@@ -42,6 +42,8 @@ const DECISION_NS: i64 = 250_000_000;
 const FAULTS_HOLD_NS: i64 = 10_000_000_000;
 /// Rates count as agreed for the anchor after this long in track, seconds: ten time constants of the rate.
 const ANCHOR_AFTER_S: f64 = 20.0;
+/// A decision that moves V by more than this, and by more than thirty sigma, is no agreement, ns.
+const APART_NS: f64 = 1_000.0;
 /// A longer pause between ticks (a suspended machine) counts as this, seconds.
 const DT_MAX_S: f64 = 60.0;
 /// Wander assumed until edges have said more, q in 1/s: 1e-9/sqrt(s), an ordinary crystal.
@@ -126,6 +128,9 @@ pub struct Pipeline {
     ticked: RawTime,
     /// When the first peer was heard that counts; `None` while there is none.
     first_heard: Option<RawTime>,
+    /// When this node began to agree with others, and V's rate then; no time once it has been without them.
+    started: Option<RawTime>,
+    start_rate: f64,
     joining: bool,
     /// References lead now; did when this node last tracked.
     led: bool,
@@ -171,6 +176,8 @@ impl Pipeline {
             claim: Claim::unset(start, config.role),
             ticked: now,
             first_heard: None,
+            started: None,
+            start_rate: start.rate,
             joining: false,
             led: false,
             led_once: false,
@@ -328,7 +335,7 @@ impl Pipeline {
             let candidate = peer.candidate(now);
             voters += usize::from(candidate.votes());
             settled += usize::from(candidate.settled() && candidate.warm);
-            elders += usize::from(candidate.settled() && !peer.seen_unsettled);
+            elders += usize::from(candidate.settled() && (!peer.seen_unsettled || self.mode.tracked_once()));
             references += usize::from(candidate.refers() && (starting || candidate.warm));
         }
         self.alive = voters + references + usize::from(self.config.role != Role::Observer);
@@ -388,15 +395,12 @@ impl Pipeline {
             self.used = 0;
             return Verdict::default();
         }
-        let elapsed_s = match self.first_heard {
-            Some(first) if !self.mode.tracked_once() => (now.since(first) - DECISION_NS) as f64 * 1e-9,
-            _ => f64::INFINITY,
-        };
         let view = View {
             voices: &self.voices,
             faults: self.faults,
             own_counts,
-            elapsed_s,
+            elapsed_s: self.started.map_or(f64::INFINITY, |started| now.since(started) as f64 * 1e-9),
+            own_start: self.start_rate - self.mapping.rate,
             own_drift: self.rate_at_agreement.map(|before| self.mapping.rate - before),
         };
         let verdict = self.consensus.decide(&view, dt_s);
@@ -420,14 +424,20 @@ impl Pipeline {
         let heard = !self.voices.is_empty();
         let first_heard = if heard { *self.first_heard.get_or_insert(now) } else { now };
         let decided = self.state() != NodeState::Unset || now.since(first_heard) >= DECISION_NS;
-        let noise_ns = 3.0 * verdict.sigma_ns.max(1.0);
+        let (moved_ns, sigma_ns) = (verdict.phase_ns.abs(), verdict.sigma_ns.max(1.0));
         let signs = Signs {
             usable: heard && decided,
-            close: heard && verdict.phase_ns.abs() <= noise_ns,
+            close: heard && moved_ns <= 3.0 * sigma_ns,
+            apart: heard && moved_ns > APART_NS.max(30.0 * sigma_ns),
             caught_up: self.config.role != Role::Peer || Guard::caught_up(self.lag_ns, verdict.sigma_ns),
             leaderless: self.leaderless(),
         };
         let changed = self.mode.tick(signs, dt_s);
+        match changed {
+            Some((NodeState::Unset, _)) => (self.started, self.start_rate) = (Some(now), self.mapping.rate),
+            Some((_, NodeState::Holdover | NodeState::Unset)) => self.started = None,
+            _ => {}
+        }
         match self.mode.state() {
             NodeState::Track => {
                 self.led_once |= self.led;
