@@ -6,7 +6,7 @@ mod answers;
 mod control;
 mod discipline;
 mod hot;
-mod keyfile;
+pub mod keyfile;
 mod notes;
 mod poll_mode;
 mod ring;
@@ -16,6 +16,5 @@ mod start;
 mod status_socket;
 mod tickets;
 
-pub use keyfile::{KeyFileError, KeyLine, parse_keys, read_key_file};
 pub use settings::{ClockChoice, KeySource, PollMode, Settings};
 pub use start::{StartError, run};

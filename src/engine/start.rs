@@ -16,7 +16,7 @@ use super::answers::{Answers, Constants};
 use super::control::{self, Control, Threads};
 use super::discipline::{self, Discipline};
 use super::hot::{self, Hot, HotReport, WAKER};
-use super::keyfile::{parse_inline_key, read_key_file};
+use super::keyfile;
 use super::notes::notes;
 use super::poll_mode::{self, Chosen};
 use super::ring::ring;
@@ -230,14 +230,14 @@ fn keyring(settings: &Settings, runtime_dir: &Path) -> anyhow::Result<Keyring> {
     let mut keys = Keyring::new();
     match &settings.keys {
         KeySource::File(path) => {
-            for line in read_key_file(path)? {
+            for line in keyfile::read(path)? {
                 let owner = line.node.as_deref().map(|name| NodeId::derive(&settings.cluster, name));
                 keys.insert(KeyId(line.id), &line.bytes, owner).with_context(|| path.display().to_string())?;
             }
         }
         KeySource::Inline(text) => {
             warn!("--hmac-key shows in the process list: prefer --key-file");
-            let line = parse_inline_key(text)?;
+            let line = keyfile::inline(text)?;
             keys.insert(KeyId(line.id), &line.bytes, None)?;
         }
         KeySource::LocalUser => {
