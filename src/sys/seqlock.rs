@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn values_smaller_than_a_word_more_aligned_than_one_and_empty_ones_survive() {
         assert_eq!(seqlock([1u8, 2, 3]).1.read(), [1, 2, 3]);
-        assert_eq!(seqlock([0u8; 0]).1.read(), []);
+        assert_eq!(seqlock([0u8; 0]).1.read(), [0u8; 0]);
         assert_eq!(seqlock(Some(5u32)).1.read(), Some(5));
         assert_eq!(seqlock((1u8, u128::MAX - 1)).1.read(), (1, u128::MAX - 1));
     }
