@@ -194,13 +194,8 @@ mod tests {
         situation.judge(Candidate { claim: Some(claim), heard: true, silent: false, warm: true, admitted: false })
     }
 
-    const TRACKING: Situation = Situation {
-        role: Role::Peer,
-        state: NodeState::Track,
-        joining: false,
-        led: false,
-        enough_settled: true,
-    };
+    const TRACKING: Situation =
+        Situation { role: Role::Peer, state: NodeState::Track, joining: false, led: false, enough_settled: true };
     const COLD: Situation = Situation { state: NodeState::Acquire, enough_settled: false, ..TRACKING };
 
     #[test]
@@ -253,9 +248,19 @@ mod tests {
     #[test]
     fn every_standing_has_a_word_of_its_own() {
         let all = [
-            Standing::Used, Standing::NoSamples, Standing::Silent, Standing::Learning, Standing::Joining,
-            Standing::Acquiring, Standing::Coasting, Standing::Observer, Standing::Led, Standing::Unneeded,
-            Standing::NoQuorum, Standing::Absurd, Standing::Outlier,
+            Standing::Used,
+            Standing::NoSamples,
+            Standing::Silent,
+            Standing::Learning,
+            Standing::Joining,
+            Standing::Acquiring,
+            Standing::Coasting,
+            Standing::Observer,
+            Standing::Led,
+            Standing::Unneeded,
+            Standing::NoQuorum,
+            Standing::Absurd,
+            Standing::Outlier,
         ];
         for (index, one) in all.iter().enumerate() {
             assert!(all[..index].iter().all(|o| o.as_str() != one.as_str() && o.reason() != one.reason()));
