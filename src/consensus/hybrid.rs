@@ -145,6 +145,7 @@ impl Hybrid {
         weighted_mean(values, Some((centre, self.gates.clip * sigma)))
     }
 
+    /// Learns only while values agree: at start, or parted, everybody would look biased.
     fn learn_bias(&mut self, values: &[Value], centre: f64, sigma: f64, dt_s: f64) {
         let memory = (dt_s / BIAS_MEMORY_S).clamp(0.0, 1.0);
         for value in values.iter().filter(|v| v.input != SELF) {

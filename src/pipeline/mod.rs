@@ -2,6 +2,20 @@
 //! correction and one claim. Sans-IO: no clock, thread, log or randomness; time is passed in; nothing is allocated after
 //! construction. The daemon runs one of these, the simulator thousands.
 //!
+//! Who is heard, in order of precedence (`standing` has the words):
+//! - While a *reference* is alive, peers hear references only, their own V counts for nothing, and floor((r-1)/3) of r
+//!   references may lie. A reference hears nobody; its V is what its clock reads, with the promise zero by definition.
+//! - A node that tracked under references which are all gone now shows *holdover*: it and its like go on agreeing as
+//!   equals and steering, but their bound keeps growing, because it is against the references. It ends when one returns.
+//! - A node without agreement that hears more than twice f nodes which agreed before it came *joins*: it hears only the
+//!   settled, asks for no weight, and takes V over whole. Otherwise all who start are equals, and stay so.
+//! - An *observer* moves its own V like one that joins, so that its offset can be shown, but never its clock.
+//!
+//! The bound: of the peers that count and have settled, all but the f furthest have their clocks within it of this one
+//! (the f furthest are left out because liars can inflate them; with f = 0 it is all of them). Of two honest nodes, either
+//! one is within the other's bound, or both leave each other out, and then share, with n >= 3f+1, an honest peer within
+//! both bounds: so the *sum* of their bounds holds for any honest pair, whatever the liars do.
+//!
 //! Signs: inside, everything is peer minus self; [`NodeView`] and [`PeerView`] turn it round for people.
 
 mod exercise;
@@ -377,10 +391,8 @@ impl Pipeline {
             self.faults = usize::from(faults);
             return members > 2 * self.faults;
         }
-        if self.led || allowed >= self.faults {
-            self.faults = allowed;
-            self.fewer_since = None;
-        } else if now.since(*self.fewer_since.get_or_insert(now)) >= FAULTS_HOLD_NS {
+        let held = !self.led && allowed < self.faults;
+        if !held || now.since(*self.fewer_since.get_or_insert(now)) >= FAULTS_HOLD_NS {
             self.faults = allowed;
             self.fewer_since = None;
         }

@@ -110,6 +110,12 @@ impl Node {
         (whole + self.base_ns - EPOCH_NS) as f64 + frac + self.gained_ns
     }
 
+    /// Sets the clock right and lets it run true: for references, of which there is only one truth.
+    pub fn align(&mut self) {
+        self.clock_ns = -self.gained_ns;
+        self.clock_rate = 1.0 / (1.0 + self.rate) - 1.0;
+    }
+
     pub fn state(&self) -> NodeState {
         self.pipeline.claim().state
     }
@@ -215,7 +221,7 @@ impl World {
         let end = self.step + (seconds / STEP_S).round() as u64;
         while self.step < end {
             self.advance();
-            if self.step % TICK_STEPS == 0 {
+            if self.step.is_multiple_of(TICK_STEPS) {
                 watch(self);
             }
         }
@@ -226,8 +232,7 @@ impl World {
         for node in &mut self.nodes {
             let (a, b) = (self.dice.normal(), self.dice.normal());
             let wander = self.wander * STEP_S.sqrt();
-            let elapsed_ns = node.rate * STEP_NS as f64
-                + wander * STEP_NS as f64 * (a / 2.0 + b / 12f64.sqrt());
+            let elapsed_ns = node.rate * STEP_NS as f64 + wander * STEP_NS as f64 * (a / 2.0 + b / 12f64.sqrt());
             node.gained_ns += elapsed_ns;
             node.rate += wander * a;
             node.clock_ns += node.clock_rate * (STEP_NS as f64 + elapsed_ns);
@@ -237,13 +242,13 @@ impl World {
             for there in here + 1..count {
                 let started = self.nodes[here].started.max(self.nodes[there].started);
                 let period = if self.step < started + BURST_STEPS { EXCHANGE_STEPS / 2 } else { EXCHANGE_STEPS };
-                if (self.step + (here * 5 + there * 3) as u64) % period == 0 {
+                if (self.step + (here * 5 + there * 3) as u64).is_multiple_of(period) {
                     self.exchange(here, there);
                 }
             }
         }
         for index in 0..count {
-            if self.nodes[index].up && (self.step + index as u64) % TICK_STEPS == 0 {
+            if self.nodes[index].up && (self.step + index as u64).is_multiple_of(TICK_STEPS) {
                 self.tick(index);
             }
         }
@@ -257,28 +262,39 @@ impl World {
         if !self.nodes[here].up || !self.nodes[there].up || lost[0] || lost[1] {
             return;
         }
-        let t_ns = self.t_ns();
-        let times = [jitter, jitter + delays[0], jitter + delays[0] + 10_000.0, jitter + delays[0] + 10_000.0 + delays[1]];
-        let exchange = Exchange {
-            peer: PeerSlot(second as u16),
-            node: NodeId(1 + second as u64),
-            boot: BootId(self.nodes[second].boot),
-            initiator: true,
-            local_sent: self.nodes[first].raw(t_ns, times[0]),
-            remote_received: self.nodes[second].raw(t_ns, times[1]),
-            remote_sent: self.nodes[second].raw(t_ns, times[2]),
-            local_received: self.nodes[first].raw(t_ns, times[3]),
-            class: self.link.class(),
-            local_rx_class: self.link.class(),
-            local_tx_class: self.link.class(),
-            claim: self.claim(second, first),
-        };
+        let exchange = self.stamped(first, second, jitter, delays);
         let claim = self.claim(first, second);
         let boot = BootId(self.nodes[first].boot);
         self.nodes[first].pipeline.on_exchange(&exchange);
         if !lost[2] {
             let mirrored = exchange.mirrored(PeerSlot(first as u16), NodeId(1 + first as u64), boot, claim);
             self.nodes[second].pipeline.on_exchange(&mirrored);
+        }
+    }
+
+    /// An exchange between two nodes now, as the first sees it, handed to nobody.
+    pub fn exchange_of(&mut self, first: usize, second: usize) -> Exchange {
+        let delays = [self.link.delay_ns(&mut self.dice), self.link.delay_ns(&mut self.dice)];
+        self.stamped(first, second, 0.0, delays)
+    }
+
+    fn stamped(&mut self, first: usize, second: usize, start_ns: f64, delays: [f64; 2]) -> Exchange {
+        let t_ns = self.t_ns();
+        let arrived = start_ns + delays[0];
+        let answered = arrived + 10_000.0;
+        Exchange {
+            peer: PeerSlot(second as u16),
+            node: NodeId(1 + second as u64),
+            boot: BootId(self.nodes[second].boot),
+            initiator: true,
+            local_sent: self.nodes[first].raw(t_ns, start_ns),
+            remote_received: self.nodes[second].raw(t_ns, arrived),
+            remote_sent: self.nodes[second].raw(t_ns, answered),
+            local_received: self.nodes[first].raw(t_ns, answered + delays[1]),
+            class: self.link.class(),
+            local_rx_class: self.link.class(),
+            local_tx_class: self.link.class(),
+            claim: self.claim(second, first),
         }
     }
 
@@ -312,7 +328,8 @@ impl World {
 
     /// The largest difference of two honest nodes' clocks, ns.
     pub fn worst_pair_ns(&self) -> f64 {
-        let (low, high) = self.honest().map(Node::clock_error_ns).fold((f64::MAX, f64::MIN), |(l, h), e| (l.min(e), h.max(e)));
+        let (low, high) =
+            self.honest().map(Node::clock_error_ns).fold((f64::MAX, f64::MIN), |(l, h), e| (l.min(e), h.max(e)));
         high - low
     }
 }
