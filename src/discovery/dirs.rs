@@ -1,5 +1,5 @@
-//! Where a node keeps what lives as long as the process or the boot (runtime folder) and what outlives both (state folder),
-//! and making such a folder safely. Says nothing about what is in them.
+//! Where a node keeps what lives as long as the process or the boot (runtime folder) and what outlives both (state
+//! folder), and making such a folder safely. Says nothing about what is in them.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
@@ -37,7 +37,8 @@ pub enum DirError {
     },
     /// Somebody else could put files there, or exchange ours.
     #[error(
-        "{path} can be changed by other users: run `chmod 700` on it as its owner, or name another folder with --runtime-dir or --state-dir"
+        "{path} can be changed by other users: run `chmod 700` on it, or name another folder with --runtime-dir or \
+         --state-dir"
     )]
     Exposed {
         /// The folder.
@@ -45,7 +46,8 @@ pub enum DirError {
     },
     /// It is another user's.
     #[error(
-        "{path} belongs to user {owner}, and this process runs as user {user}: name another folder with --runtime-dir or --state-dir"
+        "{path} belongs to user {owner}, and this process runs as user {user}: name another folder with --runtime-dir \
+         or --state-dir"
     )]
     Foreign {
         /// The folder.

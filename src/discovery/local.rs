@@ -1,9 +1,9 @@
-//! How nodes of one user on one machine find each other without sending anything: each keeps a small file in the runtime
-//! folder. The file is locked for the process's life, so that the file of a killed node is known to be stale.
+//! How nodes of one user on one machine find each other without sending anything: each keeps a small file in the
+//! runtime folder. The file is locked for the process's life, so that the file of a killed node is known to be stale.
 //!
-//! One rule keeps races out: *only who holds a file's lock removes the file*, and a name is taken by link(2), which works
-//! only where there is none. No packet, no multicast (the loopback interface has none), no trust: the folder belongs to
-//! the user alone, and still only authentication admits a node.
+//! One rule keeps races out: *only who holds a file's lock removes the file*, and a name is taken by link(2), which
+//! works only where there is none. No packet, no multicast (the loopback interface has none), no trust: the folder
+//! belongs to the user alone, and still only authentication admits a node.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -126,8 +126,8 @@ impl Announcement {
         format!("{:016x}.json", self.node.0)
     }
 
-    /// Where the node `seen_from` reaches this one, if it can: a wildcard is reached at the other's own address, or over
-    /// loopback; a socket on loopback reaches loopback only, and one on a real address only real ones.
+    /// Where the node `seen_from` reaches this one, if it can: a wildcard is reached at the other's own address, or
+    /// over loopback; a socket on loopback reaches loopback only, and one on a real address only real ones.
     fn reached_from(&self, seen_from: SocketAddr) -> Option<SocketAddr> {
         let (own, other) = (seen_from.ip(), self.address.ip());
         let ip = match (own.is_unspecified(), other.is_unspecified()) {
@@ -153,6 +153,8 @@ pub(super) struct Local {
     /// Our own file, locked.
     held: Option<Flock<File>>,
     watch: Option<Inotify>,
+    /// Whether the folder that is there now is being watched.
+    watched: bool,
     found: Vec<Announcement>,
     look_due_ns: i64,
     /// The operator has been told that the announcement is gone and cannot be written again.
@@ -166,8 +168,16 @@ impl Local {
         let dir = runtime_dir.join("nodes");
         prepare_dir(&dir)?;
         let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok();
-        let mut local =
-            Local { dir, me, held: None, watch, found: Vec::new(), look_due_ns: i64::MIN, complained: false };
+        let mut local = Local {
+            dir,
+            me,
+            held: None,
+            watch,
+            watched: false,
+            found: Vec::new(),
+            look_due_ns: i64::MIN,
+            complained: false,
+        };
         local.announce()?;
         Ok(local)
     }
@@ -198,10 +208,10 @@ impl Local {
             }
         }
         self.look();
-        let pause_ns = match (changed, &self.watch) {
+        let pause_ns = match (changed, self.watched) {
             (true, _) => SETTLE_NS,
-            (false, Some(_)) => RESCAN_INTERVAL_NS,
-            (false, None) => RESCAN_INTERVAL_UNWATCHED_NS,
+            (false, true) => RESCAN_INTERVAL_NS,
+            (false, false) => RESCAN_INTERVAL_UNWATCHED_NS,
         };
         self.look_due_ns = now_ns + pause_ns;
     }
@@ -238,11 +248,10 @@ impl Local {
                 | AddWatchFlags::IN_CLOSE_WRITE
                 | AddWatchFlags::IN_DELETE_SELF
                 | AddWatchFlags::IN_ONLYDIR;
-            if watch.add_watch(&self.dir, news).is_err() {
-                self.watch = None;
-            }
+            self.watched = watch.add_watch(&self.dir, news).is_ok();
         }
         let (mut file, aside) = self.create_aside().map_err(failed)?;
+        self.clean_up(&aside);
         let written = file.write_all(&self.me.to_json()).map_err(failed).and_then(|()| self.take_name(&aside, &path));
         fs::remove_file(&aside).map_err(failed)?;
         written?;
@@ -252,7 +261,7 @@ impl Local {
 
     /// A new locked file whose name nobody looks at.
     fn create_aside(&self) -> io::Result<(Flock<File>, PathBuf)> {
-        let mut last = io::Error::from(Errno::EEXIST);
+        let mut last = io::Error::from(Errno::EAGAIN);
         for attempt in 0..NAME_TRIES {
             let aside = self.dir.join(format!(".{}.{}.{attempt}.tmp", self.me.file_name(), self.me.pid));
             let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside) {
@@ -260,7 +269,7 @@ impl Local {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             };
-            // Before we have the lock, a node that cleans up may have had it, and removed the file.
+            // Before we have the lock, another one of our name that cleans up may have had it, and removed the file.
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) if is_at(&file, &aside) => return Ok((file, aside)),
                 Ok(_) => {}
@@ -268,6 +277,19 @@ impl Local {
             }
         }
         Err(last)
+    }
+
+    /// Removes the unfinished files that former runs of this node left. Only at a start, and only those of one's own
+    /// name: if every node did it at every change, a new file would be gone again before its maker has locked it.
+    fn clean_up(&self, aside: &Path) {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        let unfinished = format!(".{}.", self.me.file_name());
+        for entry in entries.take(FILES_MAX).flatten() {
+            let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(&unfinished));
+            if ours && entry.path() != aside {
+                examine(&entry.path());
+            }
+        }
     }
 
     /// Links `aside` to `path`, in the place of a dead node's file if there is one.
@@ -378,13 +400,9 @@ fn examine(path: &Path) -> Entry {
     }
 }
 
-/// Whether a file name is one that nodes make: `<16 digits>.json`, or such a file not finished yet.
+/// Whether a file name is one that nodes make: `<16 digits>.json`.
 fn is_ours(name: &str) -> bool {
-    let node = match name.strip_prefix('.') {
-        Some(aside) => aside.strip_suffix(".tmp").and_then(|aside| aside.split_once(".json.")).map(|(node, _)| node),
-        None => name.strip_suffix(".json"),
-    };
-    node.is_some_and(|node| node.len() == 16 && node.bytes().all(|b| b.is_ascii_hexdigit()))
+    name.strip_suffix(".json").is_some_and(|node| node.len() == 16 && node.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Whether the open `file` is what stands at `path` now.
@@ -463,7 +481,7 @@ mod tests {
         assert_eq!(a.next_deadline(), SETTLE_NS + RESCAN_INTERVAL_NS);
         seen(&mut a, SETTLE_NS + 1);
         assert_eq!(a.next_deadline(), SETTLE_NS + RESCAN_INTERVAL_NS, "nothing happened, nothing was read");
-        a.watch = None;
+        (a.watch, a.watched) = (None, false);
         let _b = start(dir.path(), "b", 2);
         assert_eq!(seen(&mut a, SETTLE_NS + 2), [] as [u16; 0]);
         assert_eq!(seen(&mut a, SETTLE_NS + RESCAN_INTERVAL_NS), [2], "without a watch the look in turn finds it");
@@ -622,13 +640,34 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_that_died_early_left_is_cleaned_up() {
+    fn what_a_node_that_died_early_left_is_cleaned_up_by_its_next_run_and_by_nobody_else() {
         let dir = tempfile::tempdir().unwrap();
         let mut a = start(dir.path(), "a", 1);
-        let aside = dir.path().join("nodes/.0123456789abcdef.json.99.0.tmp");
+        let b = announcement("b", "c", 2);
+        let aside = dir.path().join("nodes").join(format!(".{}.99.0.tmp", b.file_name()));
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside).unwrap();
-        seen(&mut a, 0);
+        assert_eq!(seen(&mut a, 0), [] as [u16; 0]);
+        assert!(aside.exists(), "its maker may be about to lock it");
+        let _b = Local::start(dir.path(), b).unwrap();
         assert!(!aside.exists());
+    }
+
+    #[test]
+    fn nodes_that_look_all_the_time_never_keep_another_one_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut a = start(dir.path(), "a", 1);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    a.look();
+                }
+            });
+            let started: Vec<_> =
+                (0..200).map(|_| Local::start(dir.path(), announcement("b", "c", 2)).map(drop)).collect();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(started.iter().all(Result::is_ok), "{started:?}");
+        });
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The key that nodes of one user on one machine share when nobody gave them one: made by the first, read by the others.
-//! Only for nodes bound to loopback; who uses it when is decided elsewhere.
+//! The key that nodes of one user on one machine share when nobody gave them one: made by the first, read by the
+//! others. Only for nodes bound to loopback; who uses it when is decided elsewhere.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};

@@ -25,7 +25,7 @@ const PROTOCOL_MAJOR: &str = "1";
 /// Time between two looks at what the mDNS thread has found, ns. It has no descriptor to wait for.
 const POLL_INTERVAL_NS: i64 = 250_000_000;
 /// Announcing takes about one second (three probes, RFC 6762 section 8.1); after this it has failed, ns.
-const ANNOUNCE_PATIENCE_NS: i64 = 10_000_000_000;
+const ANNOUNCE_PATIENCE_NS: i64 = 5_000_000_000;
 /// Time between two attempts to browse again after the subscription was lost to a flood, ns.
 const BROWSE_AGAIN_NS: i64 = 5_000_000_000;
 /// How long the goodbye may hold up a node that ends.
@@ -112,8 +112,8 @@ impl Mdns {
             Announced::Waiting(until_ns) if now_ns >= until_ns => {
                 self.announced = Announced::Settled;
                 messages.push(format!(
-                    "multicast DNS could not announce this node on the interface of {}, so others may not find it: is the \
-                     interface up, can it do multicast, and is UDP port 5353 free to share? (--peers works without)",
+                    "multicast DNS could not announce this node on the interface of {}, so others may not find it: is \
+                     the interface up, can it do multicast, and is UDP port 5353 shareable? (--peers works without)",
                     self.me.address.ip()
                 ));
             }
@@ -176,8 +176,8 @@ impl std::fmt::Debug for Mdns {
     }
 }
 
-/// Whether a socket bound to `own` is bound to the interface address `address`. The one selection that counts: it decides
-/// where is listened and sent, and, for a wildcard, which addresses are announced.
+/// Whether a socket bound to `own` is bound to the interface address `address`. The one selection that counts: it
+/// decides where is listened and sent, and, for a wildcard, which addresses are announced.
 fn is_bound(own: IpAddr, address: IpAddr, loopback: bool) -> bool {
     match own {
         _ if loopback => false,
@@ -187,17 +187,17 @@ fn is_bound(own: IpAddr, address: IpAddr, loopback: bool) -> bool {
     }
 }
 
-/// What this node registers. Its own host name, so that the machine's other services keep theirs.
+/// What this node registers. Its own host name, so that the machine's other services keep theirs. The addresses are
+/// those of the selected interfaces and follow them: mdns-sd would not announce a fixed one again after its link was
+/// down.
 fn service(me: &Announcement) -> Result<ServiceInfo, mdns_sd::Error> {
-    let own = me.address.ip();
-    let addresses: &[IpAddr] = if own.is_unspecified() { &[] } else { &[own] };
     let host = format!("llts-{:016x}.local.", me.node.0);
     let cluster = format!("{:08x}", me.cluster.0);
     let node = format!("{:016x}", me.node.0);
     let properties = [("v", PROTOCOL_MAJOR), ("cluster", &cluster), ("node", &node)];
-    let service =
-        ServiceInfo::new(SERVICE_TYPE, &instance_name(me), &host, addresses, me.address.port(), &properties[..])?;
-    Ok(if own.is_unspecified() { service.enable_addr_auto() } else { service })
+    let addresses: &[IpAddr] = &[];
+    ServiceInfo::new(SERVICE_TYPE, &instance_name(me), &host, addresses, me.address.port(), &properties[..])
+        .map(ServiceInfo::enable_addr_auto)
 }
 
 /// `name-identity`: readable in any browser of services, and unique, so that no conflict ever has to be resolved.
@@ -209,8 +209,8 @@ fn instance_name(me: &Announcement) -> String {
     format!("{}-{:016x}", &me.name[..end], me.node.0)
 }
 
-/// The candidates in an announcement as seen by `me`: none if it is our own, another cluster's, another protocol's, or not
-/// one of ours at all.
+/// The candidates in an announcement as seen by `me`: none if it is our own, another cluster's, another protocol's, or
+/// not one of ours at all.
 fn candidates_of(service: &ResolvedService, me: &Announcement) -> Vec<Candidate> {
     let property = |key| service.get_property_val_str(key).unwrap_or_default();
     let cluster = u32::from_str_radix(property("cluster"), 16).map(ClusterId);
@@ -229,7 +229,11 @@ fn candidates_of(service: &ResolvedService, me: &Announcement) -> Vec<Candidate>
         .map(|ip| with_port(ip, service.port))
         .filter(|to| !to.ip().is_loopback() && may_reach(me.address, *to))
         .collect();
-    addresses.sort_by_key(|to| (is_link_local(*to), *to));
+    // A link-local address is for a network that has no others; beside others it is only one more way to the same node.
+    if addresses.iter().any(|to| !is_link_local(*to)) {
+        addresses.retain(|to| !is_link_local(*to));
+    }
+    addresses.sort_unstable();
     addresses.truncate(ADDRESSES_MAX);
     let candidate = |address| Candidate { address, label: name.clone(), node: Some(node), source: Source::Mdns };
     addresses.into_iter().map(candidate).collect()
@@ -254,8 +258,8 @@ fn is_link_local(address: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    //! What is said and understood; that it reaches others is shown between network namespaces by tests/netns.rs. Nothing
-    //! here may start the mDNS thread: a test must not send a packet from this machine.
+    //! What is said and understood; that it reaches others is shown between network namespaces by tests/netns.rs.
+    //! Nothing here may start the mDNS thread: a test must not send a packet from this machine.
 
     use super::*;
 
@@ -285,7 +289,7 @@ mod tests {
         let me = node("me", "c", "10.0.0.1:4123");
         for name in ["db1", "db1.example.org:8080", "дб", "a-b_c"] {
             let other = node(name, "c", "10.0.0.2:8080");
-            let candidates = candidates_of(&service(&other).unwrap().as_resolved_service(), &me);
+            let candidates = candidates_of(&resolved(&other, &["10.0.0.2"]), &me);
             let expected = Candidate {
                 address: "10.0.0.2:8080".parse().unwrap(),
                 label: name.into(),
@@ -320,12 +324,14 @@ mod tests {
         let other = node("other", "c", "0.0.0.0:8080");
         let all = ["10.0.0.2", "127.0.0.1", "169.254.0.2", "224.0.0.1", "0.0.0.0", "2001:db8::2", "::1"];
         for (listen, expected) in [
-            ("10.0.0.1:1", &["10.0.0.2:8080", "169.254.0.2:8080"][..]),
+            ("10.0.0.1:1", &["10.0.0.2:8080"][..]),
             ("[2001:db8::1]:1", &["[2001:db8::2]:8080"]),
-            ("[::]:1", &["10.0.0.2:8080", "[2001:db8::2]:8080", "169.254.0.2:8080"]),
+            ("[::]:1", &["10.0.0.2:8080", "[2001:db8::2]:8080"]),
         ] {
             assert_eq!(found(&resolved(&other, &all), &node("me", "c", listen)), expected, "{listen}");
         }
+        let link_local = resolved(&other, &["169.254.0.2"]);
+        assert_eq!(found(&link_local, &node("me", "c", "0.0.0.0:1")), ["169.254.0.2:8080"]);
         let many: Vec<String> = (1..=ADDRESSES_MAX + 1).map(|n| format!("10.0.0.{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(found(&resolved(&other, &many), &node("me", "c", "0.0.0.0:1")).len(), ADDRESSES_MAX);

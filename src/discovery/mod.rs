@@ -1,8 +1,8 @@
 //! Who might be a peer: names that the user wrote, nodes announced on this machine, nodes announced on the network.
 //!
-//! Nothing here decides about trust: whoever is found is a [`Candidate`], to be probed, and only authentication admits it.
-//! Nothing here sends or reads a packet of the llts protocol. Runs on the control thread, which it never blocks for longer
-//! than a few small files take; names are resolved, and multicast DNS is spoken, on threads of their own.
+//! Nothing here decides about trust: whoever is found is a [`Candidate`], to be probed, and only authentication admits
+//! it. Nothing here sends or reads a packet of the llts protocol. Runs on the control thread, which it never blocks for
+//! longer than a few small files take; names are resolved, and multicast DNS is spoken, on threads of their own.
 
 mod dirs;
 mod local;
@@ -48,8 +48,8 @@ pub struct Candidate {
     pub address: SocketAddr,
     /// For people: what the user wrote, or the name that was announced; printable.
     pub label: String,
-    /// Who it says it is, where the announcement tells. Unproven: good for leaving out a second address of a peer that is
-    /// there already, for nothing else.
+    /// Who it says it is, where the announcement tells. Unproven: good for leaving out a second address of a peer that
+    /// is there already, for nothing else.
     pub node: Option<NodeId>,
     /// How it became known.
     pub source: Source,
@@ -105,8 +105,8 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Announces this node and starts looking for others. The second value holds what could not be started, one sentence
-    /// each; discovery goes on without it.
+    /// Announces this node and starts looking for others. The second value holds what could not be started, one
+    /// sentence each; discovery goes on without it.
     ///
     /// # Errors
     /// Another live process of this user has the same name in the same cluster, or the system refuses threads.
@@ -144,14 +144,15 @@ impl Discovery {
         Ok((Discovery { listen: config.listen, names, local, mdns, offered: BTreeMap::new() }, warnings))
     }
 
-    /// The descriptors whose readability means that [`Discovery::poll`] should be called; the same ones for the whole life
-    /// of this value. `poll` reads them empty, so that edge-triggered waiting is enough.
+    /// The descriptors whose readability means that [`Discovery::poll`] should be called; the same ones for the whole
+    /// life of this value. `poll` reads them empty, so that edge-triggered waiting is enough.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.names.fd().into_iter().chain(self.local.as_ref().and_then(Local::fd))
     }
 
     /// Takes in what has been found and lost. To be called when a descriptor of [`Discovery::fds`] is readable and at
-    /// [`Discovery::next_deadline`]; calling it more often is harmless. `now_ns` is any monotonic clock, always the same.
+    /// [`Discovery::next_deadline`]; calling it more often is harmless. `now_ns` is any monotonic clock, always the
+    /// same.
     pub fn poll(&mut self, now_ns: i64) -> Changes {
         let mut changes = Changes::default();
         self.names.poll(now_ns, &mut changes.messages);

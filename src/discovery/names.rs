@@ -1,6 +1,7 @@
-//! Peers that the user named: reading what was written, and keeping names resolved. Looking a name up may take the system's
-//! resolver many seconds, so it happens on threads of its own; when to look, and what a result means, is decided here, on
-//! the control thread. A name that cannot be resolved is said once and tried for ever: its machine may not be up yet.
+//! Peers that the user named: reading what was written, and keeping names resolved. Looking a name up may take the
+//! system's resolver many seconds, so it happens on threads of its own; when to look, and what a result means, is
+//! decided here, on the control thread. A name that cannot be resolved is said once and tried for ever: its machine may
+//! not be up yet.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +20,8 @@ use crate::limits::PEERS_MAX;
 const RESOLVED_INTERVAL_NS: i64 = 60_000_000_000;
 /// Time between two lookups of a name that could not be looked up, ns.
 const UNRESOLVED_INTERVAL_NS: i64 = 5_000_000_000;
-/// Threads that look names up: with two, one dead domain (many seconds until it is given up) leaves half the names quick.
+/// Threads that look names up: with two, one dead domain (many seconds until it is given up) leaves half the names
+/// quick.
 const RESOLVERS: usize = 2;
 /// The longest name that DNS knows, characters.
 const NAME_LEN_MAX: usize = 253;
@@ -139,8 +141,8 @@ impl fmt::Display for StaticPeer {
     }
 }
 
-/// Letters, digits, `-` and `_` between dots, with something other than digits in the last part: `10.0.0.256` is a mistake
-/// in an address, not a name to ask for.
+/// Letters, digits, `-` and `_` between dots, with something other than digits in the last part: `10.0.0.256` is a
+/// mistake in an address, not a name to ask for.
 fn is_host_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let part_is_fine = |part: &str| {
@@ -256,8 +258,8 @@ impl Names {
 }
 
 impl Entry {
-    /// Takes the answer of a lookup. A failed one leaves the addresses that the name had: a name server that is down says
-    /// nothing about the peers.
+    /// Takes the answer of a lookup. A failed one leaves the addresses that the name had: a name server that is down
+    /// says nothing about the peers.
     fn take(&mut self, answer: Result<Vec<SocketAddr>, String>, messages: &mut Vec<String>) {
         match answer {
             Ok(addresses) => {

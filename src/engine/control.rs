@@ -94,7 +94,10 @@ impl Control {
             Some(path) => match StatusSocket::bind(path, STATUS, poll.registry()) {
                 Ok(socket) => Some(socket),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    anyhow::bail!("another llts daemon answers at {}: give this one another --port or --socket", path.display())
+                    anyhow::bail!(
+                        "another llts daemon answers at {}: give this one another --port or --socket",
+                        path.display()
+                    )
                 }
                 Err(error) => {
                     warn!("no status socket at {}: {error}; `llts status` cannot ask this node", path.display());
@@ -103,8 +106,17 @@ impl Control {
             },
         };
         let first = discovery.poll(monotonic_now());
-        let mut control =
-            Control { poll, signals, discovery, socket, answers, record, lines, addresses: BTreeMap::new(), printing: None };
+        let mut control = Control {
+            poll,
+            signals,
+            discovery,
+            socket,
+            answers,
+            record,
+            lines,
+            addresses: BTreeMap::new(),
+            printing: None,
+        };
         control.take_changes(first);
         Ok(control)
     }
@@ -266,7 +278,9 @@ fn log_state(from: NodeState, to: NodeState, used: u16) {
     match to {
         NodeState::Acquire => info!("{from} -> {name}: closing in on {used} peers"),
         NodeState::Track => info!("{from} -> {name}: in agreement with {used} peers"),
-        NodeState::Holdover => warn!("{from} -> {name}: no peer to follow; the clock runs on at its last rate and the bound grows"),
+        NodeState::Holdover => {
+            warn!("{from} -> {name}: no peer to follow; the clock runs on at its last rate and the bound grows")
+        }
         NodeState::Unset => warn!("{from} -> {name}: no peer to agree with; the clock is left as it is"),
     }
 }

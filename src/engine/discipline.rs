@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::notes::{Note, NoteSender};
 use super::ring::RingReceiver;
-use super::snapshot::{NodeSnapshot, PeerView};
+use super::snapshot::NodeSnapshot;
 use crate::clock::Clock;
 use crate::flow::{Claim, Event, Exchange, PeerIdentity};
 use crate::limits::{PEERS_MAX, TICK_NS};
@@ -18,10 +18,8 @@ use crate::pipeline::Pipeline;
 use crate::report::DisciplineLatencies;
 use crate::sys::seqlock::SeqWriter;
 use crate::sys::time::{monotonic_now, sleep_until_monotonic};
-use crate::unit::PeerSlot;
 
 /// The discipline thread's ends of what it shares.
-#[derive(Debug)]
 pub struct Lines {
     /// Finished exchanges, from the hot thread.
     pub ring: RingReceiver,
@@ -46,8 +44,9 @@ pub struct Discipline {
     lines: Lines,
     latencies: Box<DisciplineLatencies>,
     snapshot: Box<NodeSnapshot>,
+    identities: Box<[Option<PeerIdentity>; PEERS_MAX]>,
     recording: bool,
-    ticks_per_interval: u32,
+    ticks_per_bit: u32,
     ticks: u32,
     heard: [bool; PEERS_MAX],
 }
@@ -57,15 +56,18 @@ impl Discipline {
     /// also handed to the control thread.
     #[must_use]
     pub fn new(pipeline: Pipeline, clock: Box<dyn Clock>, lines: Lines, rate_hz: f64, recording: bool) -> Self {
-        let ticks_per_interval = (1e9 / rate_hz / TICK_NS as f64).ceil().max(1.0) as u32;
+        let snapshot = Box::new(NodeSnapshot::new(&pipeline, clock.segments()));
+        // Two intervals a bit: exchanges are spread on purpose, so that a single interval may hold none.
+        let ticks_per_bit = (2e9 / rate_hz / TICK_NS as f64).ceil().max(2.0) as u32;
         Discipline {
             pipeline,
             clock,
             lines,
             latencies: Box::new(DisciplineLatencies::new()),
-            snapshot: Box::new(NodeSnapshot::new()),
+            snapshot,
+            identities: Box::new([None; PEERS_MAX]),
             recording,
-            ticks_per_interval,
+            ticks_per_bit,
             ticks: 0,
             heard: [false; PEERS_MAX],
         }
@@ -99,14 +101,16 @@ impl Discipline {
         }
         let reading = self.clock.read()?;
         let tick = self.pipeline.tick(reading);
-        match self.clock.apply(&tick.correction) {
-            Ok(()) if tick.correction.step_ns != 0 => self.lines.notes.send(Note::Stepped(tick.correction.step_ns)),
-            Ok(()) => {}
-            Err(error) => self.lines.notes.send(Note::ClockFailed(error.raw_os_error().unwrap_or(0))),
+        if let Some(correction) = &tick.correction {
+            match self.clock.apply(correction) {
+                Ok(()) if correction.step_ns != 0 => self.lines.notes.send(Note::Stepped(correction.step_ns)),
+                Ok(()) => {}
+                Err(error) => self.lines.notes.send(Note::ClockFailed(error.raw_os_error().unwrap_or(0))),
+            }
         }
         self.lines.claim.write(tick.claim);
         if let Some((from, to)) = tick.changed {
-            self.lines.notes.send(Note::State { from, to, used: tick.used });
+            self.lines.notes.send(Note::State { from, to, used: tick.verdict.used });
         }
         self.roll_reach();
         self.publish();
@@ -123,13 +127,13 @@ impl Discipline {
             Event::Exchanged(exchange) => self.take_exchange(exchange),
             Event::Arrived(identity) => {
                 self.pipeline.arrived(identity);
-                self.snapshot.peers[identity.slot.index()] = Some(PeerView::new(*identity));
-                self.heard[identity.slot.index()] = false;
+                let index = identity.slot.index();
+                self.identities[index] = Some(*identity);
+                (self.snapshot.reach[index], self.heard[index]) = (0, false);
                 self.lines.notes.send(Note::Arrived(*identity));
             }
             Event::Left(slot) => {
-                self.pipeline.left(*slot);
-                if let Some(identity) = self.identity(*slot) {
+                if let Some(identity) = self.identities[slot.index()] {
                     self.lines.notes.send(Note::Left(identity));
                 }
             }
@@ -138,37 +142,27 @@ impl Discipline {
 
     fn take_exchange(&mut self, exchange: &Exchange) {
         self.pipeline.on_exchange(exchange);
-        let index = exchange.peer.index();
-        self.heard[index] = true;
-        if let Some(view) = &mut self.snapshot.peers[index] {
-            (view.rx_class, view.tx_class) = (exchange.local_rx_class, exchange.local_tx_class);
-        }
+        self.heard[exchange.peer.index()] = true;
         if self.recording {
             self.lines.notes.send(Note::Recorded(*exchange));
         }
     }
 
-    fn identity(&self, slot: PeerSlot) -> Option<PeerIdentity> {
-        self.snapshot.peers[slot.index()].map(|view| view.identity)
-    }
-
-    /// Once an interval, each peer's register moves by one bit: was there an exchange?
+    /// Every two intervals each peer's register moves by one bit: was there an exchange?
     fn roll_reach(&mut self) {
         self.ticks += 1;
-        if !self.ticks.is_multiple_of(self.ticks_per_interval) {
+        if !self.ticks.is_multiple_of(self.ticks_per_bit) {
             return;
         }
-        for (view, heard) in self.snapshot.peers.iter_mut().zip(&mut self.heard) {
-            if let Some(view) = view {
-                view.reach = view.reach << 1 | u8::from(*heard);
-            }
+        for (reach, heard) in self.snapshot.reach.iter_mut().zip(&mut self.heard) {
+            *reach = *reach << 1 | u8::from(*heard);
             *heard = false;
         }
     }
 
     fn publish(&mut self) {
         self.pipeline.snapshot(&mut self.snapshot.pipeline);
-        self.snapshot.clock = self.clock.view();
+        self.snapshot.segments = self.clock.segments();
         self.snapshot.notes_dropped = self.lines.notes.dropped();
         self.lines.state.write(*self.snapshot);
     }

@@ -3,6 +3,7 @@
 //! that others know of it are snapshots; all that it knows of others are snapshots.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,14 +15,14 @@ use mio::{Interest, Poll, Token};
 use super::PollMode;
 use super::ring::RingSender;
 use super::tickets::{Ticket, Tickets};
-use crate::clock::{Oscillator, StampConverter};
+use crate::clock::{Machine, Oscillator, StampConverter};
 use crate::exchange::{Counters, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Stamp, StampClass};
 use crate::limits::HYBRID_SPIN_NS;
 use crate::report::HotLatencies;
 use crate::sys::random::Entropy;
 use crate::sys::seqlock::{SeqReader, SeqWriter};
-use crate::sys::socket::{Received, StampSocket};
+use crate::sys::socket::{Received, SocketCounters, StampedSocket};
 use crate::sys::time::{monotonic_now, raw_now};
 use crate::unit::RawTime;
 use crate::wire::DATAGRAM_LEN;
@@ -39,8 +40,12 @@ pub struct HotReport {
     pub transmit_stamps: u64,
     /// Transmit stamps that never came.
     pub transmit_stamps_missing: u64,
-    /// Transmit stamps that fit no packet sent.
-    pub transmit_stamps_unmatched: u64,
+    /// Transmit stamps that came when their packet was no longer remembered.
+    pub transmit_stamps_late: u64,
+    /// What went wrong at the socket.
+    pub socket: SocketCounters,
+    /// Times that `CLOCK_REALTIME` was set by somebody while stamps were being converted.
+    pub clock_jumps: u64,
     /// Datagrams that arrived with a kernel stamp.
     pub receive_stamps_kernel: u64,
     /// Datagrams that arrived without one.
@@ -48,7 +53,6 @@ pub struct HotReport {
 }
 
 /// The hot thread's ends of what it shares.
-#[derive(Debug)]
 pub struct Lines {
     /// What this node says of itself, from the discipline thread.
     pub claim: SeqReader<Claim>,
@@ -87,7 +91,7 @@ const MISSES_BEFORE_DOUBT: u32 = 8;
 
 /// The hot thread's state.
 pub struct Hot {
-    socket: StampSocket,
+    socket: StampedSocket,
     protocol: Protocol,
     oscillator: Oscillator,
     converter: StampConverter,
@@ -110,7 +114,7 @@ impl Hot {
     /// # Errors
     /// The socket cannot be registered, or the system gives no random numbers.
     pub fn new(
-        socket: StampSocket,
+        socket: StampedSocket,
         protocol: Protocol,
         oscillator: Oscillator,
         mode: PollMode,
@@ -120,7 +124,7 @@ impl Hot {
         assert_ne!(mode, PollMode::Auto, "the mode is chosen before the thread starts");
         poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), SOCKET, Interest::READABLE)?;
         Ok(Hot {
-            converter: StampConverter::new(oscillator),
+            converter: StampConverter::new(Machine, oscillator),
             socket,
             protocol,
             oscillator,
@@ -219,11 +223,13 @@ impl Hot {
         self.give_up_stamps();
         self.report.protocol = *self.protocol.counters();
         self.report.ring_dropped = self.lines.ring.dropped();
+        self.report.socket = self.socket.counters();
+        self.report.clock_jumps = self.converter.jumps();
         self.lines.report.write(self.report);
     }
 
     fn raw_now(&self) -> RawTime {
-        self.oscillator.read(raw_now())
+        self.oscillator.node_raw(raw_now())
     }
 
     fn receive_batch(&mut self) -> io::Result<bool> {
@@ -236,10 +242,9 @@ impl Hot {
 
     fn on_datagram(&mut self, received: &Received) {
         let now = self.raw_now();
-        let stamp = match received.kernel_real_ns {
-            Some(real_ns) => {
+        let stamp = match received.kernel_real_ns.and_then(|real_ns| self.converter.convert(real_ns)) {
+            Some(at) => {
                 self.report.receive_stamps_kernel += 1;
-                let at = self.converter.to_raw(real_ns);
                 self.latencies.stamp_to_user(now.since(at));
                 Stamp { at, class: StampClass::Kernel }
             }
@@ -296,15 +301,16 @@ impl Hot {
             let Some(sent) = self.socket.transmit_stamp()? else { break };
             worked = true;
             let Some(ticket) = self.tickets.redeem(sent.ticket) else {
-                self.report.transmit_stamps_unmatched += 1;
+                self.report.transmit_stamps_late += 1;
                 continue;
             };
+            // A stamp that cannot be brought to raw time (the clock was set a moment ago) is as good as none.
+            let Some(at) = self.converter.convert(sent.real_ns) else { continue };
             self.report.transmit_stamps += 1;
             if self.stamps_missed_in_a_row > 0 {
                 self.stamps_missed_in_a_row = 0;
                 self.protocol.set_promise(StampClass::Kernel);
             }
-            let at = self.converter.to_raw(sent.real_ns);
             if let Some(arrived) = ticket.answers {
                 self.latencies.turn_around(at.since(arrived));
             }

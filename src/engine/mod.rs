@@ -1,14 +1,20 @@
-//! The engine room: the shell around the core. What it is told stands in `settings`, where its keys come from in `keyfile`.
+//! The daemon: three threads around the core. *hot* answers packets, *discipline* decides and steers, *control* does
+//! everything slow. Between them one queue and single-writer snapshots, listed in docs/ARCHITECTURE.md. No arithmetic on
+//! time is done here.
 
+mod answers;
+mod control;
+mod discipline;
+mod hot;
 pub mod keyfile;
+mod notes;
+mod poll_mode;
+mod ring;
 mod settings;
+mod snapshot;
+mod start;
+mod status_socket;
+mod tickets;
 
 pub use settings::{ClockChoice, KeySource, PollMode, Settings};
-
-/// Runs a node until a signal ends it.
-///
-/// # Errors
-/// What keeps the node from starting or from going on, as one sentence.
-pub fn run(settings: Settings) -> anyhow::Result<()> {
-    anyhow::bail!("the engine is not part of this build, so {} cannot run", settings.name)
-}
+pub use start::{StartError, run};

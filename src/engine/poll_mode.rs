@@ -26,9 +26,10 @@ pub fn choose(asked: PollMode, cpu: Option<usize>, isolated: &[usize], cores: us
             chosen(PollMode::Hybrid, "the only core of this machine cannot be given away".to_owned())
         }
         (PollMode::Auto, Some(cpu)) => chosen(PollMode::Busy, format!("core {cpu} is named for it")),
-        (PollMode::Auto, None) => {
-            chosen(PollMode::Hybrid, "no core is named (--cpu N): it spins 50 us after a packet, then blocks".to_owned())
-        }
+        (PollMode::Auto, None) => chosen(
+            PollMode::Hybrid,
+            "no core is named (--cpu N): it spins 50 us after a packet, then blocks".to_owned(),
+        ),
         (mode, _) => chosen(mode, "asked for".to_owned()),
     }
 }

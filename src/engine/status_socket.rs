@@ -52,12 +52,6 @@ impl StatusSocket {
         Ok(StatusSocket { listener, path: path.to_owned(), token, clients })
     }
 
-    /// The socket's path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Serves whatever `token` is ready for. `answer` makes the document for a question, or `None` if it knows no such question.
     pub fn on_ready(
         &mut self,
