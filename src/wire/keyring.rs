@@ -122,22 +122,26 @@ impl Keyring {
         }
     }
 
-    /// The key that seals packets to `receiver`: its own, else the first shared one. For a receiver that is not known yet,
-    /// `attempt` walks through all keys, one a probe. `None` if no key fits.
+    /// The key that seals packets to `receiver`: its own, else the first shared one. A receiver that is not known yet may
+    /// hold a key of its own for this node, and then refuses a shared one: odd attempts take the first shared key, even ones
+    /// walk through those that belong to a peer. `None` if no key fits.
     #[must_use]
     pub fn choose(&self, receiver: NodeId, attempt: u32) -> Option<KeyChoice> {
-        if self.keys.is_empty() {
-            return None;
-        }
-        if receiver == NodeId::ANYONE {
-            let shared = self.keys.iter().position(|k| k.owner.is_none());
-            return Some(KeyChoice(match shared {
-                Some(index) => index as u16,
-                None => (attempt as usize % self.keys.len()) as u16,
-            }));
-        }
-        let own = self.keys.iter().position(|k| k.owner == Some(receiver));
-        own.or_else(|| self.keys.iter().position(|k| k.owner.is_none())).map(|index| KeyChoice(index as u16))
+        let shared = self.keys.iter().position(|k| k.owner.is_none());
+        let found = if receiver == NodeId::ANYONE {
+            let bound = self.keys.iter().filter(|k| k.owner.is_some()).count();
+            let turn = attempt as usize;
+            let nth_bound = |n| self.keys.iter().enumerate().filter(|(_, k)| k.owner.is_some()).nth(n).map(|(i, _)| i);
+            match shared {
+                Some(index) if turn % 2 == 1 || bound == 0 => Some(index),
+                Some(_) => nth_bound(turn / 2 % bound),
+                None if bound == 0 => None,
+                None => nth_bound(turn % bound),
+            }
+        } else {
+            self.keys.iter().position(|k| k.owner == Some(receiver)).or(shared)
+        };
+        found.map(|index| KeyChoice(index as u16))
     }
 
     /// The id by which a packet names `choice`.
