@@ -5,7 +5,6 @@ mod answers;
 mod authenticity;
 mod crowds;
 mod freshness;
-mod fuzzing;
 mod keys;
 mod places;
 mod recovery;
