@@ -842,9 +842,7 @@ fn note_departure(pending: &mut PendingTable, message: &Message, counters: &mut 
     let Some(earlier) = message.earlier else { return };
     match pending.by_peer_sequence(earlier.sequence) {
         Some(exchange) => {
-            if exchange.peer_departure.truth.is_none() {
-                exchange.peer_departure.truth = Some(earlier.stamp);
-            }
+            exchange.peer_departure.truth.get_or_insert(earlier.stamp);
         }
         // A departure told a second time, in case the first telling was lost, finds its exchange finished.
         None if message.kind == Kind::Follow => counters.count(Tally::TransmitStampLate),

@@ -54,7 +54,8 @@ fn a_claim_travels_to_every_peer_with_the_next_exchange() {
     net.clear_records();
     net.run_for(SECOND);
     for n in [1, 2] {
-        let told = net.nodes[n].exchanges.iter().filter(|e| e.node == net.nodes[0].identity.node);
-        assert_eq!(told.last().expect("exchanges with node 0").claim, claim);
+        let mut newest_first = net.nodes[n].exchanges.iter().rev();
+        let told = newest_first.find(|e| e.node == net.nodes[0].identity.node);
+        assert_eq!(told.expect("exchanges with node 0").claim, claim);
     }
 }

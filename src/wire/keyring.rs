@@ -217,6 +217,60 @@ mod tests {
     }
 
     #[test]
+    fn the_seal_is_the_left_half_of_the_published_mac() {
+        // RFC 4231, test case 3: 20 bytes 0xaa, 50 bytes 0xdd.
+        let mut ring = Keyring::new();
+        ring.insert(KeyId(1), &[0xaa; 20], None).unwrap();
+        let published = 0x773e_a91e_3680_0e46_854d_b8eb_d091_81a7_u128.to_be_bytes();
+        assert_eq!(ring.seal(ring.find(KeyId(1), NodeId(9)).unwrap(), &[0xdd; 50]), published);
+    }
+
+    #[test]
+    fn every_bit_of_a_seal_counts() {
+        let mut ring = Keyring::new();
+        ring.insert(KeyId(1), &KEY, None).unwrap();
+        let key = ring.find(KeyId(1), NodeId(9)).unwrap();
+        let seal = ring.seal(key, b"bytes");
+        for bit in 0..8 * MAC_LEN {
+            let mut other = seal;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!ring.verify(key, b"bytes", &other), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_not_known_yet_is_asked_under_every_key_that_it_may_expect() {
+        let mut ring = Keyring::new();
+        assert_eq!(ring.choose(NodeId::ANYONE, 1), None);
+        ring.insert(KeyId(5), &KEY, Some(NodeId(5))).unwrap();
+        ring.insert(KeyId(6), &KEY, Some(NodeId(6))).unwrap();
+        let asked = |ring: &Keyring, attempts: std::ops::Range<u32>| {
+            attempts.map(|n| ring.id(ring.choose(NodeId::ANYONE, n).unwrap()).0).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&ring, 1..5), [6, 5, 6, 5]);
+        ring.insert(KeyId(1), &KEY, None).unwrap();
+        ring.insert(KeyId(2), &KEY, None).unwrap();
+        assert_eq!(asked(&ring, 1..9), [1, 6, 1, 5, 1, 6, 1, 5]);
+        let mut shared = Keyring::new();
+        shared.insert(KeyId(1), &KEY, None).unwrap();
+        assert_eq!(asked(&shared, 0..3), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_peer_is_spoken_to_under_its_own_key_then_the_first_shared_one() {
+        let mut ring = Keyring::new();
+        ring.insert(KeyId(1), &KEY, None).unwrap();
+        ring.insert(KeyId(2), &KEY, None).unwrap();
+        ring.insert(KeyId(7), &KEY, Some(NodeId(7))).unwrap();
+        ring.insert(KeyId(8), &KEY, Some(NodeId(7))).unwrap();
+        let id = |node| ring.choose(NodeId(node), 3).map(|k| ring.id(k).0);
+        assert_eq!((id(7), id(9)), (Some(7), Some(1)));
+        assert!(ring.is_bound(NodeId(7)) && !ring.is_bound(NodeId(9)));
+        assert_eq!(ring.insert(KeyId(7), &[9; 16], Some(NodeId(7))), Err(KeyringError::Duplicate(7)));
+        assert_eq!(ring.insert(KeyId(7), &[9; 16], Some(NodeId(9))), Ok(()));
+    }
+
+    #[test]
     fn debug_output_never_shows_a_key() {
         let mut ring = Keyring::new();
         ring.insert(KeyId(1), b"0123456789abcdef", None).unwrap();

@@ -1,6 +1,8 @@
 //! Guarantee 4: an answer is never longer than its question, and no packet keeps two nodes busy.
 
-use crate::exchange::testnet::{MILLISECOND, Net, SECOND, Sent, address, keyring, kind, message, named, resealed, sealed};
+use crate::exchange::testnet::{
+    MILLISECOND, Net, SECOND, Sent, address, keyring, kind, message, named, resealed, sealed,
+};
 use crate::wire::{DATAGRAM_LEN, Kind, Message, Reject};
 
 /// Three nodes that know each other and have nothing to ask for a long time.
@@ -35,7 +37,8 @@ fn each_kind_is_answered_by_the_next_only_and_the_last_by_nothing() {
             net.give_stamp(1, &sent);
             let (answer, _) = Message::open(&reply, &net.nodes[0].identity, &keyring(1)).unwrap();
             let me = net.nodes[0].identity;
-            let report = Message { echo: answer.nonce, ..message(Kind::Report, &me, answer.sender, 10_001 + 10 * round) };
+            let report =
+                Message { echo: answer.nonce, ..message(Kind::Report, &me, answer.sender, 10_001 + 10 * round) };
             bytes = sealed(&report, &me, &keyring(1)).to_vec();
             let (_, follow) = net.hand_over(1, address(0), &bytes).unwrap().expect("the departure is known");
             chain.push(Kind::Report);

@@ -6,6 +6,8 @@ use crate::limits::NONCE_LIFETIME_NS;
 use crate::unit::{KeyId, NodeId};
 use crate::wire::{DATAGRAM_LEN, Keyring, Kind, MAC_LEN, Reject, SEALED_LEN};
 
+type Alteration = Box<dyn Fn(&mut [u8])>;
+
 /// Hands a datagram over and holds that it changed nothing but the count of packets and the one of its reason.
 fn changes_nothing_but(net: &mut Net, to: usize, from: usize, bytes: &[u8], reason: Reject, what: &str) {
     let (state, counters) = (net.nodes[to].protocol.state(), *net.nodes[to].protocol.counters());
@@ -14,10 +16,18 @@ fn changes_nothing_but(net: &mut Net, to: usize, from: usize, bytes: &[u8], reas
     assert_eq!(net.nodes[to].protocol.state(), state, "{what}");
     let after = net.nodes[to].protocol.counters();
     for tally in Tally::ALL {
-        assert_eq!(after.tally(tally) - counters.tally(tally), u64::from(tally == Tally::Received), "{what}: {tally:?}");
+        assert_eq!(
+            after.tally(tally) - counters.tally(tally),
+            u64::from(tally == Tally::Received),
+            "{what}: {tally:?}"
+        );
     }
     for reject in Reject::ALL {
-        assert_eq!(after.rejected(reject) - counters.rejected(reject), u64::from(reject == reason), "{what}: {reject:?}");
+        assert_eq!(
+            after.rejected(reject) - counters.rejected(reject),
+            u64::from(reject == reason),
+            "{what}: {reject:?}"
+        );
     }
 }
 
@@ -64,7 +74,7 @@ fn every_check_comes_before_those_behind_it() {
         (Reject::UnknownKey, |b| b[5] = 9),
         (Reject::BadMac, |b| b[SEALED_LEN] ^= 1),
     ];
-    let after_the_seal: [(Reject, Box<dyn Fn(&mut [u8])>); 7] = [
+    let after_the_seal: [(Reject, Alteration); 7] = [
         (Reject::WrongCluster, Box::new(|b: &mut [u8]| b[8] ^= 1)),
         (Reject::DuplicateIdentity, Box::new(move |b: &mut [u8]| b[16..24].copy_from_slice(&me.0.to_be_bytes()))),
         (Reject::UnknownKind, Box::new(|b: &mut [u8]| b[3] = 77)),
@@ -187,7 +197,7 @@ fn another_node_with_my_name_is_counted_as_such_and_changes_nothing() {
 #[test]
 fn fields_that_no_working_node_says_are_refused_after_the_seal_and_change_nothing() {
     let float = |at: usize, value: f32| {
-        Box::new(move |b: &mut [u8]| b[at..at + 4].copy_from_slice(&value.to_be_bytes())) as Box<dyn Fn(&mut [u8])>
+        Box::new(move |b: &mut [u8]| b[at..at + 4].copy_from_slice(&value.to_be_bytes())) as Alteration
     };
     let (wander, boost, sigma, bound) = (116, 120, 124, 128);
     let mut absurd = Vec::new();
@@ -196,9 +206,7 @@ fn fields_that_no_working_node_says_are_refused_after_the_seal_and_change_nothin
     }
     absurd.extend([0.0, 1e-27, 1.1e-8, f32::INFINITY].map(|value| float(wander, value)));
     absurd.extend([0.0, 0.999, 1024.1, f32::INFINITY].map(|value| float(boost, value)));
-    let rate = |rate: i64| {
-        Box::new(move |b: &mut [u8]| b[104..112].copy_from_slice(&rate.to_be_bytes())) as Box<dyn Fn(&mut [u8])>
-    };
+    let rate = |rate: i64| Box::new(move |b: &mut [u8]| b[104..112].copy_from_slice(&rate.to_be_bytes())) as Alteration;
     let limit = (0.2 * (1u64 << 48) as f64) as i64;
     absurd.extend([i64::MAX, i64::MIN, limit + 2, -limit - 2].map(rate));
     absurd.push(Box::new(|b| b[132..134].fill(0)));
@@ -229,7 +237,10 @@ fn a_refused_replay_and_a_wrong_echo_leave_no_trace_either() {
         let (mut net, to, good) = awaited(kind);
         let wrong = resealed(&good, &keyring(1), |b| b[55] ^= 1);
         changes_nothing_but(&mut net, to, 1 - to, &wrong, Reject::NoNonce, "wrong echo");
-        assert!(net.hand_over(to, address(1 - to), &good).is_ok(), "{kind:?}: the wrong echo did not use up its number");
+        assert!(
+            net.hand_over(to, address(1 - to), &good).is_ok(),
+            "{kind:?}: the wrong echo did not use up its number"
+        );
         changes_nothing_but(&mut net, to, 1 - to, &good, Reject::Replayed, "replay");
     }
 }

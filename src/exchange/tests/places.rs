@@ -157,10 +157,7 @@ fn a_late_answer_to_whoever_is_there_does_not_unseat_the_one_that_came_back() {
     let other = named("other", 3);
     let nonce = u64::from_be_bytes(probe[40..48].try_into().unwrap());
     let me = net.nodes[0].identity.node;
-    let reply = crate::wire::Message {
-        echo: nonce,
-        ..crate::exchange::testnet::message(Kind::Reply, &other, me, 1)
-    };
+    let reply = crate::wire::Message { echo: nonce, ..crate::exchange::testnet::message(Kind::Reply, &other, me, 1) };
     let outcome = net.hand_over(0, address(1), &crate::exchange::testnet::sealed(&reply, &other, &keyring(1)));
     assert!(outcome.is_ok(), "it holds the key and answers an open question: {outcome:?}");
     net.clear_records();

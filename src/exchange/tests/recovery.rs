@@ -168,7 +168,11 @@ fn a_transmit_stamp_that_never_comes_is_waited_for_so_long_and_then_replaced_by_
     let weak = net.nodes[0].exchanges.iter().filter(|e| e.class == StampClass::User).collect::<Vec<_>>();
     assert!(weak.len() >= 8, "{}", weak.len());
     for exchange in weak {
-        assert_eq!(exchange.forward_ns() + exchange.backward_ns(), 2 * DELAY_NS + USER_LEAD_NS, "1's departure is early");
+        assert_eq!(
+            exchange.forward_ns() + exchange.backward_ns(),
+            2 * DELAY_NS + USER_LEAD_NS,
+            "1's departure is early"
+        );
         assert_eq!((exchange.local_tx_class, exchange.local_rx_class), (StampClass::Kernel, StampClass::Kernel));
     }
 }
