@@ -297,7 +297,7 @@ impl World<'_> {
                     exchange.peer
                 }
                 Event::Arrived(peer) => peer.slot,
-                Event::Left(slot) => slot,
+                Event::Silent(slot) | Event::Returned(slot) | Event::Left(slot) => slot,
             };
             assert!(slot.index() < CAPACITY);
         }

@@ -206,7 +206,9 @@ impl Control {
         while let Ok(note) = self.lines.notes.try_recv() {
             match note {
                 Note::Arrived(peer) => info!("peer {} at {} has proved itself", peer.name, peer.address),
-                Note::Left(peer) => warn!("peer {} at {} has fallen silent", peer.name, peer.address),
+                Note::Silent(peer) => warn!("peer {} at {} has fallen silent", peer.name, peer.address),
+                Note::Returned(peer) => info!("peer {} at {} is heard again", peer.name, peer.address),
+                Note::Left(peer) => info!("peer {} at {} has given its place up", peer.name, peer.address),
                 Note::State { from, to, used } => log_state(from, to, used),
                 Note::Stepped(by_ns) => warn!("stepped the clock by {:+.6} s, once, at start", by_ns as f64 * 1e-9),
                 Note::ClockFailed(code) => {

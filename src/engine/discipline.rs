@@ -18,6 +18,7 @@ use crate::pipeline::Pipeline;
 use crate::report::DisciplineLatencies;
 use crate::sys::seqlock::SeqWriter;
 use crate::sys::time::{monotonic_now, sleep_until_monotonic};
+use crate::unit::PeerSlot;
 
 /// The discipline thread's ends of what it shares.
 pub struct Lines {
@@ -132,11 +133,19 @@ impl Discipline {
                 (self.snapshot.reach[index], self.heard[index]) = (0, false);
                 self.lines.notes.send(Note::Arrived(*identity));
             }
+            Event::Silent(slot) => self.note(*slot, Note::Silent),
+            Event::Returned(slot) => self.note(*slot, Note::Returned),
             Event::Left(slot) => {
-                if let Some(identity) = self.identities[slot.index()] {
-                    self.lines.notes.send(Note::Left(identity));
-                }
+                self.pipeline.left(*slot);
+                self.note(*slot, Note::Left);
+                self.identities[slot.index()] = None;
             }
+        }
+    }
+
+    fn note(&mut self, slot: PeerSlot, note: fn(PeerIdentity) -> Note) {
+        if let Some(identity) = self.identities[slot.index()] {
+            self.lines.notes.send(note(identity));
         }
     }
 

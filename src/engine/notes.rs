@@ -10,7 +10,11 @@ use crate::limits::NOTES;
 pub enum Note {
     /// A peer proved itself.
     Arrived(PeerIdentity),
-    /// A peer fell silent or gave its place up.
+    /// A peer fell silent.
+    Silent(PeerIdentity),
+    /// A silent peer is heard again.
+    Returned(PeerIdentity),
+    /// A silent peer has been forgotten.
     Left(PeerIdentity),
     /// The node's state changed.
     State {

@@ -515,7 +515,10 @@ impl Pipeline {
                     let beyond_ns = if claim.role == Role::Reference { f64::from(claim.bound_ns) } else { 0.0 };
                     Some(peer.bound_ns - self.lag_ns.abs() + beyond_ns)
                 });
-                Promise::agreed(verdict.sigma_ns, rate_sigma, reach(each_ns, self.faults))
+                // At most `faults` may be left out in all, or the sum of two promises would not cover an honest pair; those
+                // that the fusion has already rejected are left out above.
+                let left_out = verdict.rejected.count_ones() as usize;
+                Promise::agreed(verdict.sigma_ns, rate_sigma, reach(each_ns, self.faults.saturating_sub(left_out)))
             }
         };
     }
