@@ -96,9 +96,9 @@ pub struct Claim {
     pub boost: f32,
     /// One standard deviation of its delivered clock against the cluster, ns. An estimate, not a promise.
     pub sigma_ns: f32,
-    /// Of the settled peers it uses, the clocks of all but the f furthest are within this of its own, ns; with f = 0 that
-    /// is all of them. With f > 0 one bound alone covers no particular honest peer: the *sum* of both nodes' bounds covers
-    /// any honest pair (ALGORITHMS 9.3, with its conditions). Infinite while nothing can be promised.
+    /// Of the settled peers it uses, the clocks of all but the f furthest are within this of its own, ns; with f = 0
+    /// that is all of them. With f > 0 one bound alone covers no particular honest peer: the *sum* of both nodes'
+    /// bounds covers any honest pair (ALGORITHMS 9.3, with its conditions). Infinite while nothing can be promised.
     pub bound_ns: f32,
     /// Members it counts as alive, itself included.
     pub alive: u16,
