@@ -1,7 +1,8 @@
 //! Every bound of the program as a named constant, with the reason for its size; the relations between them are asserted
 //! at compile time. No behaviour.
 
-/// Peers one node keeps. A full mesh is meant up to about 64 nodes (docs/ALGORITHMS.md); a verdict marks rejected peers in 128 bits.
+/// Peers one node keeps. A full mesh is meant up to about 64 nodes (docs/ALGORITHMS.md, 12); a verdict marks rejected
+/// peers in 128 bits.
 pub const PEERS_MAX: usize = 128;
 /// Unknown nodes that may be in the middle of proving themselves at one time.
 pub const CANDIDATES_MAX: usize = 16;

@@ -1,4 +1,4 @@
-//! `rce`, the raw-clock ensemble (ALGORITHMS 4.2 steps 5-7): phases and rates fused by the fault-tolerant hybrid, phase
+//! `rce`, the raw-clock ensemble (ALGORITHMS 6): phases and rates fused by the fault-tolerant hybrid, phase
 //! taken over in full at each decision, rate with a time constant, and an anchor that keeps the ensemble from being
 //! dragged. Memoryless in the phase: a Jacobi iteration whose fixed point is the graph's least squares solution.
 //!
@@ -11,7 +11,7 @@ use crate::flow::Verdict;
 use crate::limits::PEERS_MAX;
 use crate::unit::PeerSlot;
 
-/// Time constant of the rate, seconds (ALGORITHMS 3.5: a full mesh; longer spoils nothing, shorter drifts more).
+/// Time constant of the rate, seconds (ALGORITHMS 6.4: a full mesh; longer spoils nothing, shorter drifts more).
 const RATE_S: f64 = 2.0;
 /// How long those who start together take their rate from the rates they started with, seconds: until edges know rates to
 /// a few tenths of a ppm even on a LAN.
@@ -118,7 +118,7 @@ fn trimmed_mean(numbers: &mut [f64], trim: usize) -> f64 {
 }
 
 /// How far the ensemble has left its oscillators since it agreed: the trimmed mean of what each member's V has gained on
-/// its raw clock (ALGORITHMS 3.3). The same at every node up to noise, so pulling it back disturbs no agreement.
+/// its raw clock (ALGORITHMS 6.6). The same at every node up to noise, so pulling it back disturbs no agreement.
 fn drag(view: &View<'_>) -> f64 {
     let Some(own) = view.own_drift.filter(|_| view.own_counts) else { return 0.0 };
     let mut drifts = [0.0; PEERS_MAX + 1];

@@ -14,7 +14,8 @@
 //! The bound: of the peers that count and have settled, all but the f furthest have their clocks within it of this one
 //! (the f furthest are left out because liars can inflate them; with f = 0 it is all of them). Of two honest nodes, either
 //! one is within the other's bound, or both leave each other out, and then share, with n >= 3f+1, an honest peer within
-//! both bounds: so the *sum* of their bounds holds for any honest pair, whatever the liars do.
+//! both bounds: so the *sum* of their bounds holds for any honest pair, whatever the liars do (ALGORITHMS 9.3; 9.4 says
+//! what it rests on: above all that neither has rejected an honest peer as an outlier).
 //!
 //! Signs: inside, everything is peer minus self; [`NodeView`] and [`PeerView`] turn it round for people.
 
@@ -482,7 +483,7 @@ impl Pipeline {
     }
 
     /// Learns what is published of the own oscillator and of the number of edges: its wander is half of the median
-    /// pair's; the boost is the information of all used edges in units of a typical one's, halved (ALGORITHMS 4.2, 4).
+    /// pair's; the boost is the information of all used edges in units of a typical one's, halved (ALGORITHMS 4.3).
     fn learn_oscillator(&mut self) {
         let mut sorted = [0.0; PEERS_MAX];
         if let Some(wander) = median(&mut sorted, self.peers.iter().filter_map(Peer::wander)) {

@@ -1,4 +1,4 @@
-//! What many pipelines do together, held to the numbers of ALGORITHMS 5, and what no single one may be talked into.
+//! What many pipelines do together, held to the numbers of ALGORITHMS 11, and what no single one may be talked into.
 //! Each test runs several seeds and prints what it measured.
 
 use proptest::prelude::*;
