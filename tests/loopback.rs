@@ -10,8 +10,8 @@ use daemons::{Daemon, Lab, free_port, llts, wait_for, worst_distance_ns};
 use llts::wire::DATAGRAM_LEN;
 use nix::sys::signal::Signal;
 
-/// Far wider than what is reached (docs/measurements), so that a busy machine does not fail the test, and a hundred times
-/// narrower than the offsets that the nodes start with.
+/// Far wider than what is reached (docs/measurements), so that a busy machine does not fail the test, and a hundred
+/// times narrower than the offsets that the nodes start with.
 const AGREED_NS: f64 = 100_000.0;
 
 const THROWN: [[&str; 2]; 5] = [

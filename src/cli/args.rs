@@ -1,5 +1,5 @@
-//! What may be said on the command line: commands, options, their defaults and their help. What each word means together
-//! with the others is decided by the commands.
+//! What may be said on the command line: commands, options, their defaults and their help. What each word means
+//! together with the others is decided by the commands.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -45,7 +45,8 @@ pub(super) struct RunArgs {
     /// UDP port [default: 4123]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// Address to listen on: IP, IP:PORT, or :PORT for every interface; beyond loopback it needs a key [default: 127.0.0.1]
+    /// Address to listen on: IP, IP:PORT, or :PORT for every interface; beyond loopback it needs a key [default:
+    /// 127.0.0.1]
     #[arg(long, value_name = "ADDR", value_parser = quantity::listen_addr)]
     pub listen_addr: Option<ListenAddr>,
     /// Name of this node, the only one of its cluster to have it [default: HOSTNAME:PORT]

@@ -1,5 +1,5 @@
-//! How quantities are written on the command line: spans of time, rates, priorities, addresses. Each reading is one function
-//! from text to value, with a fault that says how to write it.
+//! How quantities are written on the command line: spans of time, rates, priorities, addresses. Each reading is one
+//! function from text to value, with a fault that says how to write it.
 
 use std::net::{IpAddr, SocketAddr};
 

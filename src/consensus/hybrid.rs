@@ -1,6 +1,6 @@
 //! The fault-tolerant fusion with a fault budget (ALGORITHMS 6.2): Lynch and Welch's midpoint (1988) where
-//! values disagree by more than noise explains, a weighted clipped mean where they do not. One scalar at a time, phase or
-//! rate. It holds no opinion on who may speak.
+//! values disagree by more than noise explains, a weighted clipped mean where they do not. One scalar at a time, phase
+//! or rate. It holds no opinion on who may speak.
 //!
 //! Needs n >= 3f+1 values of which at most f lie. Step 2 alone is the proven rule and halves a disagreement each round;
 //! steps 1, 3 and 4 are measured, not proven. The gates and the limit of the bias weights to f peers have a history of
@@ -155,8 +155,8 @@ impl Hybrid {
         }
     }
 
-    /// The `faults` peers with the greatest lasting bias lose weight; no more, or a liar could part honest groups. Equals
-    /// at the limit are all spared: which of them comes first is no reason.
+    /// The `faults` peers with the greatest lasting bias lose weight; no more, or a liar could part honest groups.
+    /// Equals at the limit are all spared: which of them comes first is no reason.
     fn weigh_bias(&self, values: &mut [Value], faults: usize, sigma: f64) {
         let mut biases = [0.0; VALUES_MAX];
         let mut count = 0;

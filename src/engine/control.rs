@@ -1,5 +1,5 @@
-//! The control thread: signals, the status socket, discovery, logs and files. Everything slow lives here, and nothing here
-//! can hold up the other two threads.
+//! The control thread: signals, the status socket, discovery, logs and files. Everything slow lives here, and nothing
+//! here can hold up the other two threads.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -230,7 +230,8 @@ impl Control {
         if self.printing.is_some() {
             return;
         }
-        // One request at a time and a channel of one place: there is room unless that thread is gone, which ends us anyway.
+        // One request at a time and a channel of one place: there is room unless that thread is gone, which ends us
+        // anyway.
         let _hot_gone = self.lines.hot_latencies_wanted.try_send(Box::new(HotLatencies::new()));
         let _discipline_gone = self.lines.discipline_latencies_wanted.try_send(Box::new(DisciplineLatencies::new()));
         let _late_at_worst = self.lines.hot_waker.wake();

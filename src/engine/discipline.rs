@@ -1,6 +1,6 @@
 //! The discipline thread: sixteen times a second it drains the ring, lets the pipeline decide, steers the clock and
-//! publishes what came of it. It runs at its own pace whatever arrives, allocates nothing after its start, and never waits
-//! for another thread.
+//! publishes what came of it. It runs at its own pace whatever arrives, allocates nothing after its start, and never
+//! waits for another thread.
 
 use std::io;
 use std::sync::Arc;
@@ -87,7 +87,8 @@ impl Discipline {
             due_ns += TICK_NS;
             let now_ns = monotonic_now();
             if due_ns < now_ns {
-                // Held up for more than a tick (a suspend, a stopped machine): ticks that were missed are not made up for.
+                // Held up for more than a tick (a suspend, a stopped machine): ticks that were missed are not made up
+                // for.
                 due_ns = now_ns;
             }
             sleep_until_monotonic(due_ns);

@@ -1,4 +1,5 @@
-//! What the discipline thread reports to the control thread, which writes logs and files. Bounded; the sender never waits.
+//! What the discipline thread reports to the control thread, which writes logs and files. Bounded; the sender never
+//! waits.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 

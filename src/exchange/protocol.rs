@@ -1,6 +1,6 @@
-//! The state machine: what each transmit stamp and each passing of time does; what packets do stands in `arrivals`, what they
-//! are made of in `packets`. Every state of a peer changes in these three, and only after the message has been opened by its
-//! seal.
+//! The state machine: what each transmit stamp and each passing of time does; what packets do stands in `arrivals`,
+//! what they are made of in `packets`. Every state of a peer changes in these three, and only after the message has
+//! been opened by its seal.
 
 mod arrivals;
 mod packets;
@@ -76,8 +76,8 @@ pub struct Protocol {
     deadline: RawTime,
 }
 
-/// A node's own address in its list is tried again after this: the packet that looked like our own may have been sent back
-/// by somebody in between.
+/// A node's own address in its list is tried again after this: the packet that looked like our own may have been sent
+/// back by somebody in between.
 const OWN_ADDRESS_PAUSE_NS: i64 = 60_000_000_000;
 /// With nothing to do, look again after this.
 const IDLE_NS: i64 = 1_000_000_000;
@@ -172,8 +172,8 @@ impl Protocol {
         self.deadline = now;
     }
 
-    /// A datagram has arrived. Returns the answer to be sent at once, if there is one, written into `answer`. `received` is
-    /// when it arrived, `now` the present; `entropy` is 64 fresh random bits.
+    /// A datagram has arrived. Returns the answer to be sent at once, if there is one, written into `answer`.
+    /// `received` is when it arrived, `now` the present; `entropy` is 64 fresh random bits.
     ///
     /// # Errors
     /// Why the datagram changed nothing; it has been counted.
@@ -238,7 +238,8 @@ impl Protocol {
         }
     }
 
-    /// Time has passed. Returns a datagram to be sent now, written into `out`; to be called again until it returns `None`.
+    /// Time has passed. Returns a datagram to be sent now, written into `out`; to be called again until it returns
+    /// `None`.
     pub fn poll(&mut self, now: RawTime, entropy: u64, out: &mut [u8; DATAGRAM_LEN]) -> Option<Outgoing> {
         if now < self.deadline {
             return None;
@@ -385,8 +386,8 @@ impl Protocol {
         }
     }
 
-    /// Files an exchange under way. If the oldest must make room, it ends here: with its weaker departures if those are all
-    /// that it still waited for, else as a question without an answer.
+    /// Files an exchange under way. If the oldest must make room, it ends here: with its weaker departures if those are
+    /// all that it still waited for, else as a question without an answer.
     fn file(&mut self, slot: usize, pending: Pending, now: RawTime) {
         let evicted = self.peers[slot].as_mut().and_then(|peer| peer.pending.insert(pending));
         let Some(evicted) = evicted else { return };
@@ -411,8 +412,8 @@ impl Protocol {
         self.events.push_back(Event::Exchanged(exchange(slot, &proven, finished)));
     }
 
-    /// Everything this node believes, for tests that nothing changed: all fields but the counters. Without `..`, so that a
-    /// new field cannot be forgotten.
+    /// Everything this node believes, for tests that nothing changed: all fields but the counters. Without `..`, so
+    /// that a new field cannot be forgotten.
     #[cfg(test)]
     pub(super) fn state(&self) -> String {
         let Protocol {

@@ -4,7 +4,8 @@
 //!
 //! Everything is written so that the two ends of an edge, fed with the same four stamps, hold exact negatives of each
 //! other: time between exchanges is the mean of what passed on both raw scales, and the correction for drift within an
-//! exchange is the mean of both ends' view of it. Float arithmetic is symmetric under negation, so the property is exact.
+//! exchange is the mean of both ends' view of it. Float arithmetic is symmetric under negation, so the property is
+//! exact.
 
 use super::envelope::{Drift, Envelope};
 use super::noise::Noise;
@@ -198,7 +199,8 @@ impl Track {
         Drift { rate: self.rate(), rate_sigma: self.state.p_rate.max(0.0).sqrt() * S_PER_NS }
     }
 
-    /// What the exchange says of the relation without any assumption on its delays, relative to the base, at its middle.
+    /// What the exchange says of the relation without any assumption on its delays, relative to the base, at its
+    /// middle.
     fn hard(&self, exchange: &Exchange) -> Span {
         let span_ns = exchange.half_span_ns();
         let drift = self.drift();
@@ -398,5 +400,4 @@ impl EdgeFilter for Kalman {
 }
 
 #[cfg(test)]
-#[path = "kalman_tests.rs"]
 mod tests;

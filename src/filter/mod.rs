@@ -42,8 +42,8 @@ pub enum Outcome {
     Impossible,
 }
 
-/// How well each process noise of a filter's bank explains the exchanges so far; what the nodes pool to learn the wander
-/// of their own oscillator.
+/// How well each process noise of a filter's bank explains the exchanges so far; what the nodes pool to learn the
+/// wander of their own oscillator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scores<'a> {
     /// The candidates: q of the pair, 1/s, ascending in equal ratios.
@@ -98,8 +98,8 @@ const fn prior_var(class: StampClass) -> f64 {
     }
 }
 
-/// By how much a stamp of this class can be wrong beyond the delays it measures, ns: the grain of the card's counter, or
-/// the error of the measured relation by which kernel and user stamps were brought to raw time.
+/// By how much a stamp of this class can be wrong beyond the delays it measures, ns: the grain of the card's counter,
+/// or the error of the measured relation by which kernel and user stamps were brought to raw time.
 const fn grain_ns(class: StampClass) -> f64 {
     match class {
         StampClass::Nic => 10.0,

@@ -164,7 +164,8 @@ fn a_node_that_joins_a_second_off_agrees_within_two_seconds_and_disturbs_nobody(
             });
             let after = world.nodes[..4].iter().map(|n| n.pipeline.claim().mapping.rate).sum::<f64>() / 4.0;
             println!(
-                "join {link:?} seed {seed}: worst other {worst_ns:.1} ns, joined after {locked_s:.2} s, rate moved {:.1e}",
+                "join {link:?} seed {seed}: worst other {worst_ns:.1} ns, joined after {locked_s:.2} s, rate moved \
+                     {:.1e}",
                 after - rate
             );
             assert!(locked_s < 2.0, "{locked_s}");

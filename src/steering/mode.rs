@@ -52,7 +52,8 @@ impl Mode {
         self.tracked_once
     }
 
-    /// Takes in what a tick has seen; `dt_s` has passed since the last. Returns the states before and after if they differ.
+    /// Takes in what a tick has seen; `dt_s` has passed since the last. Returns the states before and after if they
+    /// differ.
     pub fn tick(&mut self, signs: Signs, dt_s: f64) -> Option<(NodeState, NodeState)> {
         self.close_s = if signs.usable && signs.close { self.close_s + dt_s } else { 0.0 };
         self.apart_s = if signs.usable && signs.apart { self.apart_s + dt_s } else { 0.0 };

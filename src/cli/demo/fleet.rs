@@ -159,7 +159,8 @@ impl Node {
         }
     }
 
-    /// Signals the process if it still is this node's: one that has been waited for is gone, and its id may be another's.
+    /// Signals the process if it still is this node's: one that has been waited for is gone, and its id may be
+    /// another's.
     fn signal(&mut self, signal: Signal) {
         if let Some(child) = &mut self.child
             && matches!(child.try_wait(), Ok(None))

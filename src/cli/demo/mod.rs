@@ -1,5 +1,5 @@
-//! `llts demo`: real daemons on this machine with clocks thrown off, their true error while they find together, and a verdict.
-//! Only looks at its nodes from outside, through their status sockets, as anybody could.
+//! `llts demo`: real daemons on this machine with clocks thrown off, their true error while they find together, and a
+//! verdict. Only looks at its nodes from outside, through their status sockets, as anybody could.
 
 mod fleet;
 mod score;
@@ -167,7 +167,8 @@ impl<'a> Watch<'a> {
             }
             match ask::clock(&node.socket, LOOK_PATIENCE) {
                 Ok(view) => self.views[index] = Some(view),
-                // Starting, or too busy for one look. A node that stays away is noticed below, a dead one by its process.
+                // Starting, or too busy for one look. A node that stays away is noticed below, a dead one by its
+                // process.
                 Err(AskError::Nobody { .. } | AskError::Silent { .. }) => continue,
                 Err(error @ AskError::Unclear { .. }) => return Err(error.into()),
             }

@@ -36,8 +36,8 @@ pub(super) struct Score {
 }
 
 impl Score {
-    /// The figures of `samples`, which are in order of time. `None` if the last half has fewer than two complete samples:
-    /// then nothing can be said.
+    /// The figures of `samples`, which are in order of time. `None` if the last half has fewer than two complete
+    /// samples: then nothing can be said.
     pub fn of(samples: &[Sample], phases: &Phases) -> Option<Self> {
         let half: Vec<&Sample> = samples.iter().filter(|s| s.raw_ns >= phases.half_ns && s.is_complete()).collect();
         let [first, .., _] = half.as_slice() else { return None };

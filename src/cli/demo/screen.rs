@@ -1,5 +1,5 @@
-//! What a demo shows while it runs: a table that is redrawn in place on a terminal, one line now and then elsewhere. Shows,
-//! and keeps nothing.
+//! What a demo shows while it runs: a table that is redrawn in place on a terminal, one line now and then elsewhere.
+//! Shows, and keeps nothing.
 
 use std::io::IsTerminal;
 

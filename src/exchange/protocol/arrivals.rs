@@ -1,5 +1,5 @@
-//! What an arriving packet does: to a peer that has a place, and to a node that is still to prove itself. Everything here
-//! happens after the message has been opened by its seal.
+//! What an arriving packet does: to a peer that has a place, and to a node that is still to prove itself. Everything
+//! here happens after the message has been opened by its seal.
 
 use std::net::SocketAddr;
 
@@ -72,8 +72,8 @@ impl Protocol {
     }
 
     /// The peer answers a probe that went to an address not known to be its own, or to one whose node fell silent: one
-    /// identity holds one place, so that place is given up, and its address becomes this peer's if this peer's own is not
-    /// listed or no longer leads to it.
+    /// identity holds one place, so that place is given up, and its address becomes this peer's if this peer's own is
+    /// not listed or no longer leads to it.
     fn gather(&mut self, slot: usize, message: &Message, now: RawTime) {
         let other = self.peers.iter_mut().enumerate().find_map(|(other, place)| {
             let peer = place.as_mut().filter(|p| other != slot && !p.announced)?;
@@ -166,8 +166,8 @@ impl Protocol {
         }
     }
 
-    /// Gives a place to a node that has echoed a nonce of ours: its old one if it has one (it has been restarted), else the
-    /// place from which it was asked, else one that lists its address, else a free one.
+    /// Gives a place to a node that has echoed a nonce of ours: its old one if it has one (it has been restarted), else
+    /// the place from which it was asked, else one that lists its address, else a free one.
     fn seat(
         &mut self,
         asked: Option<usize>,
@@ -281,8 +281,8 @@ fn prove(pending: &mut Pending, message: &Message, now: RawTime) {
     pending.proven_at = now;
 }
 
-/// The peer tells the true departure of an earlier packet. It was sealed by that run of the peer and cannot change, so it
-/// needs no nonce of its own.
+/// The peer tells the true departure of an earlier packet. It was sealed by that run of the peer and cannot change, so
+/// it needs no nonce of its own.
 fn note_departure(pending: &mut PendingTable, message: &Message, counters: &mut Counters) {
     let Some(earlier) = message.earlier else { return };
     match pending.by_peer_sequence(earlier.sequence) {

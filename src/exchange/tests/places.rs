@@ -1,4 +1,5 @@
-//! Guarantee 5, second half: who sits where. Addresses change hands, nodes move, lists hold the same node twice or oneself.
+//! Guarantee 5, second half: who sits where. Addresses change hands, nodes move, lists hold the same node twice or
+//! oneself.
 
 use crate::exchange::Tally;
 use crate::exchange::testnet::{MILLISECOND, Net, SECOND, address, config, keyring, losing, named};
