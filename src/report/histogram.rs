@@ -1,6 +1,7 @@
-//! The six latencies of a running node, as HDR histograms (Tene's high dynamic range histogram: fixed relative precision over
-//! a fixed range). Each set belongs to one thread, which records for a few nanoseconds and never allocates; an empty set
-//! is made by whoever wants the numbers and swapped for the full one. Nothing here takes a time itself.
+//! The six latencies of a running node, as HDR histograms (Tene's high dynamic range histogram: fixed relative
+//! precision over a fixed range). Each set belongs to one thread, which records for a few nanoseconds and never
+//! allocates; an empty set is made by whoever wants the numbers and swapped for the full one. Nothing here takes a
+//! time itself.
 
 use hdrhistogram::Histogram;
 
