@@ -125,7 +125,11 @@ fn garbage_forgeries_and_replays_at_full_speed_are_counted_and_do_nothing_else()
         worst_ns = worst_ns.max(worst_distance_ns(&all(&nodes)).unwrap_or(0.0));
     }
     for reason in ["length", "magic", "bad_mac", "unknown_key", "version"] {
-        assert!(target.counter(&format!("rejected_{reason}")) > 100, "{reason}: {:?}", target.status().unwrap().counters);
+        assert!(
+            target.counter(&format!("rejected_{reason}")) > 100,
+            "{reason}: {:?}",
+            target.status().unwrap().counters
+        );
     }
     assert!(worst_ns < AGREED_NS, "{worst_ns} ns apart under fire");
     let grown = target.resident_bytes().saturating_sub(before_bytes);
@@ -161,7 +165,8 @@ fn a_reference_leads_and_an_observer_follows_without_weight() {
     let observer = lab.start("eye", &["--role=observer", "--virtual-offset=-7ms"]);
     let led = [&reference, &followers[0], &followers[1]];
     wait_for("the followers are where the reference is", 15.0, || {
-        worst_distance_ns(&led).is_some_and(|d| d < AGREED_NS) && followers.iter().all(|f| f.status().unwrap().state == "track")
+        worst_distance_ns(&led).is_some_and(|d| d < AGREED_NS)
+            && followers.iter().all(|f| f.status().unwrap().state == "track")
     });
     let untouched = reference.clock().unwrap();
     assert_eq!(untouched.segments.len(), 1, "a reference is never steered");

@@ -67,10 +67,7 @@ impl Lab {
 
     /// The same on a given port.
     pub fn start_at(&self, port: u16, name: &str, words: &[&str]) -> Daemon {
-        let log = self.path().join(format!("{name}.log"));
-        let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
-        let child = self.command(port, name, words).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-        Daemon { name: name.to_owned(), port, child, socket: self.path().join(format!("llts-{port}.sock")), log }
+        self.spawn(self.command(port, name, words), port, name)
     }
 
     /// Runs a daemon that is expected to end by itself.
@@ -78,8 +75,23 @@ impl Lab {
         self.command(port, name, words).output().unwrap()
     }
 
+    /// Starts a daemon by a command that someone has prepared, in a namespace for instance; it gets the words appended.
+    pub fn start_by(&self, command: Command, port: u16, name: &str, words: &[&str]) -> Daemon {
+        self.spawn(self.complete(command, port, name, words), port, name)
+    }
+
+    fn spawn(&self, mut command: Command, port: u16, name: &str) -> Daemon {
+        let log = self.path().join(format!("{name}.log"));
+        let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+        let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        Daemon { name: name.to_owned(), port, child, socket: self.path().join(format!("llts-{port}.sock")), log }
+    }
+
     fn command(&self, port: u16, name: &str, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_llts"));
+        self.complete(Command::new(env!("CARGO_BIN_EXE_llts")), port, name, words)
+    }
+
+    fn complete(&self, mut command: Command, port: u16, name: &str, words: &[&str]) -> Command {
         command.args(["run", "--port", &port.to_string(), "--name", name, "--runtime-dir"]).arg(self.path());
         command.arg("--state-dir").arg(self.path().join("state")).args(words).stdin(Stdio::null());
         command
