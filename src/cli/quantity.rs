@@ -80,7 +80,8 @@ pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, String> {
         }
         Some(listen) => Ok(listen),
         None => Err(format!(
-            "{text:?} is no address to listen on: write IP:PORT, like 0.0.0.0:4123 or [::]:4123, or :PORT for every interface"
+            "{text:?} is no address to listen on: write IP:PORT, like 0.0.0.0:4123 or [::]:4123, \
+             or :PORT for every interface"
         )),
     }
 }

@@ -23,7 +23,7 @@ use super::status_socket::StatusSocket;
 use crate::discovery::Discovery;
 use crate::exchange::Roster;
 use crate::flow::NodeState;
-use crate::report::{DisciplineLatencies, HotLatencies, RecordWriter, latency_table};
+use crate::report::{DisciplineLatencies, HotLatencies, RecordWriter, print_latencies};
 use crate::sys::seqlock::SeqWriter;
 use crate::sys::time::monotonic_now;
 
@@ -243,7 +243,7 @@ impl Control {
         printing.hot = printing.hot.take().or_else(|| self.lines.hot_latencies.try_recv().ok());
         printing.discipline = printing.discipline.take().or_else(|| self.lines.discipline_latencies.try_recv().ok());
         if let (Some(hot), Some(discipline)) = (&printing.hot, &printing.discipline) {
-            println!("{}", latency_table(hot, discipline));
+            print_latencies(hot, discipline);
             self.printing = None;
         } else if now_ns - printing.since_ns > LATENCIES_PATIENCE_NS {
             warn!("a thread did not hand over its histograms within 2 s");

@@ -82,8 +82,7 @@ pub enum KeyFileError {
         user: u32,
     },
     /// A line, or all of them together, make no sense.
-    #[error("the key file {path} is wrong{place}: \
-         {fault}", place = .line.map_or(String::new(), |n| format!(" in line {n}")))]
+    #[error("the key file {path} is wrong{}: {fault}", .line.map_or(String::new(), |n| format!(" in line {n}")))]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -1,6 +1,6 @@
-//! The `clock` document of the status socket: a node's delivered clock as a known function of the machine's raw clock,
-//! by which anybody on the machine can say exactly how far two nodes are apart. Written by the daemon, read by the
-//! demo.
+//! The `clock` document of the status socket: a node's delivered clock as a known function of the machine's raw
+//! clock, by which anybody on the machine can say exactly how far two nodes are apart. Written by the daemon, read by
+//! the demo.
 
 use serde::{Deserialize, Serialize};
 

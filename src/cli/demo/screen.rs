@@ -33,7 +33,7 @@ pub(super) struct Scene<'a> {
     pub nodes: &'a [Node],
     /// Their documents, as far as they answered.
     pub views: &'a [Option<ClockView>],
-    /// How many peers each reaches.
+    /// How many peers each counts on.
     pub peers: &'a [Option<usize>],
     /// The truth, if enough of them answered.
     pub sample: Option<&'a Sample>,

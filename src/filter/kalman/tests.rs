@@ -259,7 +259,8 @@ proptest! {
             };
             filter.on_exchange(&exchange, &PAIR);
             if let Some(r) = filter.relation(RawTime::from_nanos(a)) {
-                for number in [r.offset_ns, r.rate, r.edge_var, r.edge_rate_var, r.noise_var, r.hard.low_ns, r.hard.high_ns] {
+                let hard = [r.hard.low_ns, r.hard.high_ns];
+                for number in [r.offset_ns, r.rate, r.edge_var, r.edge_rate_var, r.noise_var].into_iter().chain(hard) {
                     prop_assert!(number.is_finite(), "{r:?}");
                 }
             }
