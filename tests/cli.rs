@@ -65,6 +65,7 @@ fn what_is_wrong_with_the_words_is_one_sentence_and_exit_code_2() {
         ("run --virtual-offset 10", "write a number and ns, us, ms or s"),
         ("run --virtual-drift 1000ppm", "more than any working oscillator drifts"),
         ("run --sched fifo:100", "fifo:N with N from 1 to 99"),
+        ("run --log-level loud", "is no log level"),
         ("run --cpu first", "--cpu"),
         ("run --poll-mode lazy", "possible values: auto, busy, hybrid, block"),
         ("run --key-file a --hmac-key 0123456789abcdef", "cannot be used with"),

@@ -121,7 +121,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = quantity::log_filter)]
     pub log_level: String,
     /// End when the process with this id, which must be the parent, ends; for `llts demo`
     #[arg(long, value_name = "PID", hide = true)]

@@ -95,6 +95,18 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// What to log: a level, or a filter by module, like `warn,llts::engine=debug`. A word that is no level would be
+/// taken for a module without one, and silence everything.
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    if text.split(',').all(|part| level(part.rsplit('=').next().unwrap_or(part).trim())) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no log level: write off, error, warn, info, debug or trace"))
+    }
+}
+
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))).unwrap_or(text.len());
@@ -176,6 +188,16 @@ mod tests {
             "255.255.255.255:1",
         ] {
             assert!(listen_addr(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_ends_in_levels() {
+        for right in ["info", "WARN", "off", "warn,llts::engine=debug", "llts=trace"] {
+            assert_eq!(log_filter(right).as_deref(), Ok(right));
+        }
+        for wrong in ["", "loud", "info,loud", "llts=", "llts=loud"] {
+            assert!(log_filter(wrong).is_err(), "{wrong}");
         }
     }
 
