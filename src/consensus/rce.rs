@@ -16,6 +16,8 @@ const RATE_S: f64 = 2.0;
 /// How long those who start together take their rate from the rates they started with, seconds: until edges know rates
 /// to a few tenths of a ppm even on a LAN.
 const START_RATE_S: f64 = 10.0;
+/// From then on a change of who is there is a change; before, somebody may not have been heard yet. Seconds.
+const FOUNDED_S: f64 = 3.0;
 /// How far from the others' a member's start rate counts (seconds per second): ordinary crystals are within 100 ppm.
 const START_RATE_REACH: f64 = 100e-6;
 /// How fast the anchor pulls back what the ensemble's rate has been dragged, 1/s.
@@ -29,6 +31,30 @@ pub struct Rce {
     phase: Hybrid,
     rate: Hybrid,
     inputs: Vec<Input>,
+    founding: Founding,
+}
+
+/// How the start goes: it is over when one of those who started together is gone or one more has come, for the mean of the
+/// others is another rate.
+#[derive(Clone, Copy, Debug, Default)]
+struct Founding {
+    elapsed_s: f64,
+    founders: usize,
+    over: bool,
+}
+
+impl Founding {
+    /// Takes in who is there, and tells whether rates are still taken from the start.
+    fn lasts(&mut self, view: &View<'_>) -> bool {
+        if view.elapsed_s < self.elapsed_s {
+            *self = Founding::default();
+        }
+        self.elapsed_s = view.elapsed_s;
+        let founders = view.voices.iter().filter(|v| v.start_g.is_some()).count();
+        self.over |= founders != self.founders && view.elapsed_s >= FOUNDED_S;
+        self.founders = founders;
+        !self.over && view.elapsed_s < START_RATE_S
+    }
 }
 
 impl Rce {
@@ -39,6 +65,7 @@ impl Rce {
             phase: Hybrid::new(GATES_RCE, capacity),
             rate: Hybrid::new(GATES_RCE, capacity),
             inputs: Vec::with_capacity(capacity),
+            founding: Founding::default(),
         }
     }
 
@@ -64,7 +91,8 @@ impl Consensus for Rce {
         let phase = self.phase.fuse(&self.inputs, view.own_counts, view.faults, sigma_ns, dt_s);
 
         let rate_sigma = median(view.voices.iter().map(|v| v.edge_rate_var.sqrt()));
-        let rate = start_rate(view).unwrap_or_else(|| {
+        let at_start = if self.founding.lasts(view) { start_rate(view) } else { None };
+        let rate = at_start.unwrap_or_else(|| {
             let share = if view.elapsed_s < START_S { 1.0 } else { (dt_s / RATE_S).min(1.0) };
             self.fill(view.voices, |v| (v.g, v.edge_rate_var));
             share * self.rate.fuse(&self.inputs, view.own_counts, view.faults, rate_sigma, dt_s).value
@@ -87,10 +115,10 @@ impl Consensus for Rce {
 /// The rate of the first seconds, as a change of the own: that of the mean of the members' clocks as they ran *before*
 /// they agreed. Everyone computes it from constants; taking over the rates of peers that do the same at the same time
 /// would lose their mean (ten nodes within 50 ppm settled up to 14 ppm off it). Which rate a cluster starts with is
-/// arbitrary within its members' spread, so a bounded say is enough against liars here. `None` once the start is over,
-/// or if most of the others did not start with this node.
+/// arbitrary within its members' spread, so a bounded say is enough against liars here. `None` if most of the others did
+/// not start with this node.
 fn start_rate(view: &View<'_>) -> Option<f64> {
-    if view.elapsed_s >= START_RATE_S || !view.own_counts {
+    if !view.own_counts {
         return None;
     }
     let mut rates = [0.0; PEERS_MAX + 1];
@@ -166,6 +194,17 @@ mod tests {
         voices[0].start_g = Some(1.5e-6);
         let early = View { elapsed_s: 0.5, own_start: -1.5e-6, ..view(&voices, 0) };
         assert!(Rce::new(4).decide(&early, 0.0625).rate.abs() < 1e-18, "the mean is kept");
+    }
+
+    #[test]
+    fn a_founder_that_leaves_does_not_take_its_share_of_the_rate_with_it() {
+        let mut voices = [voice(0, 0.0, 0.0), voice(1, 0.0, 0.0)];
+        (voices[0].start_g, voices[1].start_g) = (Some(40e-6), Some(-10e-6));
+        let mut rce = Rce::new(4);
+        let at = |elapsed_s: f64| View { elapsed_s, own_start: -30e-6, ..view(&[], 0) };
+        assert!(rce.decide(&View { voices: &voices, ..at(4.0) }, 0.0625).rate.abs() < 1e-18);
+        let left = View { voices: &voices[..1], ..at(4.1) };
+        assert!(rce.decide(&left, 0.0625).rate.abs() < 1e-18, "the mean of the two that stay is 5 ppm higher");
     }
 
     #[test]
