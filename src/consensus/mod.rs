@@ -1,1 +1,78 @@
-//! The consensus room.
+//! From what the peers say to how this node's mapping should move: the seam behind which whole algorithms sit. An
+//! algorithm sees its peers' V against its own V, already mapped, and returns one move. It knows no stamps, no filters,
+//! no roles and no states: who may speak at all has been decided before it is asked.
+
+mod average;
+mod hybrid;
+mod rce;
+mod registry;
+
+use crate::flow::Verdict;
+use crate::unit::PeerSlot;
+
+pub use average::Average;
+pub use hybrid::{Fused, GATES_RCE, Gates, Hybrid, Input};
+pub use rce::Rce;
+pub use registry::{ALGORITHMS, Algorithm, Entry, UnknownAlgorithm};
+
+/// One peer, as the consensus hears it. All signs are peer minus self.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Voice {
+    /// Where this node keeps the peer: the key of an algorithm's memory of it.
+    pub slot: PeerSlot,
+    /// The peer's V minus own V now, ns.
+    pub z_ns: f64,
+    /// How much faster the peer's V runs than own V (seconds per second).
+    pub g: f64,
+    /// Variance of one filtered edge, ns².
+    pub edge_var: f64,
+    /// The same for the rate.
+    pub edge_rate_var: f64,
+    /// Variance of one exchange with this peer, ns².
+    pub noise_var: f64,
+    /// How far the peer's V has left its raw clock's rate since both agreed (seconds per second), once that is known.
+    pub drift: Option<f64>,
+}
+
+/// What an algorithm decides upon.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Those whose word counts.
+    pub voices: &'a [Voice],
+    /// Liars to tolerate among them and self.
+    pub faults: usize,
+    /// False if this node follows the others and its own V does not count: it joins, observes, or follows references.
+    pub own_counts: bool,
+    /// Seconds since this node first heard a usable peer; infinite if it has agreed before.
+    pub elapsed_s: f64,
+    /// How far own V has left the own raw clock's rate since agreement, like [`Voice::drift`].
+    pub own_drift: Option<f64>,
+}
+
+/// An agreement algorithm. Sans-IO, no allocation after construction, every number it is given is finite.
+pub trait Consensus: Send {
+    /// Decides how own V moves now; `dt_s` has passed since the last decision.
+    fn decide(&mut self, view: &View<'_>, dt_s: f64) -> Verdict;
+    /// Another peer sits in `slot` from now on.
+    fn forget(&mut self, slot: PeerSlot);
+}
+
+/// Seconds at the start in which rates are taken over in full: nothing is known yet that could be spoilt.
+const START_S: f64 = 1.0;
+
+/// Median of the numbers yielded, by a buffer on the stack; zero if there are none.
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted = [0.0; crate::limits::PEERS_MAX];
+    let mut count = 0;
+    for number in numbers.take(sorted.len()) {
+        sorted[count] = number;
+        count += 1;
+    }
+    let sorted = &mut sorted[..count];
+    sorted.sort_unstable_by(f64::total_cmp);
+    match count {
+        0 => 0.0,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+    }
+}

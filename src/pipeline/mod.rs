@@ -1,1 +1,561 @@
-//! The pipeline room.
+//! Filter, consensus and steering in order: the only place that joins them. Exchanges come in, each tick gives one
+//! correction and one claim. Sans-IO: no clock, thread, log or randomness; time is passed in; nothing is allocated after
+//! construction. The daemon runs one of these, the simulator thousands.
+//!
+//! Signs: inside, everything is peer minus self; [`NodeView`] and [`PeerView`] turn it round for people.
+
+mod exercise;
+mod follow;
+mod peer;
+mod promise;
+mod snapshot;
+mod standing;
+
+#[cfg(test)]
+mod testbed;
+#[cfg(test)]
+mod tests;
+
+use crate::consensus::{Algorithm, Consensus, View, Voice};
+use crate::filter::{FilterKind, Outcome};
+use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Verdict};
+use crate::limits::{PEERS_MAX, TICK_NS};
+use crate::steering::{Guard, GuardConfig, Mode, Signs};
+use crate::unit::{NodeId, PeerSlot, RawTime};
+
+pub use exercise::Exercise;
+pub use snapshot::{NodeView, PeerView, Snapshot};
+pub use standing::Standing;
+
+use follow::Follower;
+use peer::{Peer, V_RATE_MAX};
+use promise::{Promise, reach};
+use standing::{Situation, settled};
+
+/// An error at start above this is stepped, ns, unless told otherwise.
+pub const STEP_THRESHOLD_NS: i64 = 100_000_000;
+
+/// A node that has just heard somebody waits this long before it judges whether it starts with the others or joins them.
+const DECISION_NS: i64 = 250_000_000;
+/// A smaller number of members lowers the number of tolerated liars only after this: liars may have silenced the rest.
+const FAULTS_HOLD_NS: i64 = 10_000_000_000;
+/// Rates count as agreed for the anchor after this long in track, seconds: ten time constants of the rate.
+const ANCHOR_AFTER_S: f64 = 20.0;
+/// A longer pause between ticks (a suspended machine) counts as this, seconds.
+const DT_MAX_S: f64 = 60.0;
+/// Wander assumed until edges have said more, q in 1/s: 1e-9/sqrt(s), an ordinary crystal.
+const WANDER_PRIOR: f64 = 1e-18;
+
+/// What a pipeline is built for.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Own identity.
+    pub node: NodeId,
+    /// Part in the agreement.
+    pub role: Role,
+    /// How agreement is reached.
+    pub algorithm: Algorithm,
+    /// How edges are filtered.
+    pub filter: FilterKind,
+    /// Liars to tolerate; unless told, as many as the members alive allow: floor((n-1)/3).
+    pub faults: Option<u16>,
+    /// Slots of the peer table.
+    pub capacity: usize,
+    /// Time between two ticks, ns.
+    pub tick_ns: i64,
+    /// An error of the delivered clock above this at start is stepped, ns.
+    pub step_threshold_ns: i64,
+    /// Whether the delivered clock may be stepped at all.
+    pub allow_step: bool,
+}
+
+impl Config {
+    /// The defaults for the node `node`.
+    #[must_use]
+    pub fn new(node: NodeId) -> Self {
+        Config {
+            node,
+            role: Role::Peer,
+            algorithm: Algorithm::default(),
+            filter: FilterKind::default(),
+            faults: None,
+            capacity: PEERS_MAX,
+            tick_ns: TICK_NS,
+            step_threshold_ns: STEP_THRESHOLD_NS,
+            allow_step: true,
+        }
+    }
+}
+
+/// What a tick gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tick {
+    /// What to tell the delivered clock; `None` if it is to be left alone (references, observers, nodes without peers).
+    pub correction: Option<Correction>,
+    /// What to tell peers from now on.
+    pub claim: Claim,
+    /// The state left and the state entered, if this tick changed it.
+    pub changed: Option<(NodeState, NodeState)>,
+    /// What the consensus decided.
+    pub verdict: Verdict,
+}
+
+/// What became of an exchange that was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The peer's filter has seen it.
+    Filtered(Outcome),
+    /// Nobody sits in that slot, or somebody else: it was under way when the slot changed hands.
+    Stray,
+}
+
+/// One node's way from exchanges to corrections.
+pub struct Pipeline {
+    config: Config,
+    peers: Vec<Peer>,
+    consensus: Box<dyn Consensus>,
+    voices: Vec<Voice>,
+    mapping: Mapping,
+    mode: Mode,
+    guard: Guard,
+    follower: Follower,
+    promise: Promise,
+    claim: Claim,
+    /// When the last tick was.
+    ticked: RawTime,
+    /// When the first peer was heard that counts; `None` while there is none.
+    first_heard: Option<RawTime>,
+    joining: bool,
+    /// References lead now; did when this node last tracked.
+    led: bool,
+    led_once: bool,
+    /// Seconds in track without joining.
+    agreed_s: f64,
+    rate_at_agreement: Option<f64>,
+    /// Liars tolerated, and since when fewer members than that takes have been here.
+    faults: usize,
+    fewer_since: Option<RawTime>,
+    wander: f64,
+    boost: f64,
+    alive: usize,
+    used: u16,
+    /// V minus the delivered clock at the last tick, ns.
+    lag_ns: f64,
+}
+
+impl Pipeline {
+    /// A node that has heard nobody; `start` is its clock as read at `now`.
+    ///
+    /// # Panics
+    /// If the capacity is beyond [`PEERS_MAX`] or ticks do not follow one another.
+    #[must_use]
+    pub fn new(config: &Config, start: Mapping, now: RawTime) -> Self {
+        assert!(config.capacity <= PEERS_MAX, "a peer table holds at most {PEERS_MAX} peers");
+        let start = Mapping { rate: start.rate.clamp(-V_RATE_MAX, V_RATE_MAX), ..start };
+        let guard = GuardConfig {
+            step_threshold_ns: config.step_threshold_ns,
+            allow_step: config.allow_step,
+            tick_ns: config.tick_ns,
+        };
+        let mut pipeline = Pipeline {
+            config: *config,
+            peers: (0..config.capacity).map(|_| Peer::new(config.filter)).collect(),
+            consensus: config.algorithm.make(config.capacity),
+            voices: Vec::with_capacity(config.capacity),
+            mapping: start,
+            mode: Mode::default(),
+            guard: Guard::new(guard),
+            follower: Follower::new(),
+            promise: Promise::NOTHING,
+            claim: Claim::unset(start, config.role),
+            ticked: now,
+            first_heard: None,
+            joining: false,
+            led: false,
+            led_once: false,
+            agreed_s: 0.0,
+            rate_at_agreement: None,
+            faults: 0,
+            fewer_since: None,
+            wander: WANDER_PRIOR,
+            boost: 1.0,
+            alive: 1,
+            used: 0,
+            lag_ns: 0.0,
+        };
+        pipeline.publish();
+        pipeline
+    }
+
+    /// Somebody has taken a slot, or has come back in a new run: its edge starts anew.
+    pub fn arrived(&mut self, identity: &PeerIdentity) {
+        self.consensus.forget(identity.slot);
+        self.peers[identity.slot.index()].seat(Some(*identity));
+    }
+
+    /// A slot is empty again.
+    pub fn left(&mut self, slot: PeerSlot) {
+        self.consensus.forget(slot);
+        self.peers[slot.index()].seat(None);
+    }
+
+    /// Takes one finished exchange. Nothing in it, however absurd, panics.
+    pub fn on_exchange(&mut self, exchange: &Exchange) -> Taken {
+        let peer = &mut self.peers[exchange.peer.index()];
+        let known = peer.identity.is_some_and(|i| i.node == exchange.node && i.boot == exchange.boot);
+        if !known {
+            return Taken::Stray;
+        }
+        Taken::Filtered(peer.on_exchange(exchange, &self.claim))
+    }
+
+    /// What this node says of itself since the last tick.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        self.claim
+    }
+
+    /// One steering tick: `now` is the delivered clock and the raw oscillator, just read together.
+    pub fn tick(&mut self, now: Reading) -> Tick {
+        let dt_s = (now.raw.since(self.ticked) as f64 * 1e-9).clamp(0.0, DT_MAX_S);
+        self.ticked = now.raw;
+        self.mapping = self.mapping.rebased(now.raw);
+        if self.state() == NodeState::Unset || self.config.role == Role::Reference {
+            self.mapping = self.follower.follow(now, self.mapping.rate);
+        } else {
+            self.follower.forget();
+        }
+        for peer in &mut self.peers {
+            peer.carry(now.raw, &self.mapping);
+        }
+
+        let own_counts = self.judge(now.raw);
+        let mut verdict = self.decide(own_counts, now.raw, dt_s);
+        if !self.acts() {
+            (verdict.phase_ns, verdict.rate) = (0.0, 0.0);
+        }
+        self.mapping = self.mapping.moved(verdict.phase_ns, verdict.rate);
+        self.mapping.rate = self.mapping.rate.clamp(-V_RATE_MAX, V_RATE_MAX);
+        self.lag_ns = lag_ns(&self.mapping, now);
+
+        let changed = self.transit(&verdict, now.raw, dt_s);
+        self.settle_anchor(dt_s);
+        self.learn_oscillator();
+        self.promise(&verdict, now.raw, dt_s);
+        let correction = self.correct(&verdict, changed);
+        self.publish();
+        Tick { correction, claim: self.claim, changed, verdict }
+    }
+
+    /// Fills a snapshot of the node and its peers at the last tick.
+    pub fn snapshot(&self, into: &mut Snapshot) {
+        into.node = self.node_view();
+        into.count = 0;
+        into.peers = [None; PEERS_MAX];
+        for view in self.peers.iter().filter_map(|p| self.peer_view(p)) {
+            into.peers[into.count] = Some(view);
+            into.count += 1;
+        }
+    }
+
+    /// The node as status shows it.
+    #[must_use]
+    pub fn node_view(&self) -> NodeView {
+        NodeView {
+            node: self.config.node,
+            state: self.state(),
+            role: self.config.role,
+            joining: self.claim.joining,
+            led: self.led,
+            algorithm: self.config.algorithm.as_str(),
+            mapping: self.mapping,
+            offset_ns: -self.lag_ns,
+            frequency: self.mapping.rate,
+            sigma_ns: self.promise.sigma_ns(self.wander, self.lag_ns),
+            bound_ns: self.promise.bound_ns(self.lag_ns, self.config.tick_ns),
+            wander: self.wander,
+            boost: self.boost,
+            alive: self.alive as u16,
+            faults: self.faults as u16,
+            used: self.used,
+        }
+    }
+
+    fn peer_view(&self, peer: &Peer) -> Option<PeerView> {
+        let identity = peer.identity?;
+        let relation = peer.relation.as_ref();
+        Some(PeerView {
+            identity,
+            standing: peer.standing,
+            state: peer.claim.map_or(NodeState::Unset, |c| c.state),
+            role: peer.claim.map_or(Role::Peer, |c| c.role),
+            offset_ns: relation.map_or(f64::NAN, |_| -(peer.z_ns + self.lag_ns)),
+            delay_ns: relation.map_or(f64::NAN, |r| r.delay_ns),
+            sigma_ns: relation.map_or(f64::INFINITY, |r| r.edge_var.min(r.noise_var).sqrt()),
+            bound_ns: peer.bound_ns,
+            rx_class: peer.rx_class,
+            tx_class: peer.tx_class,
+            samples: relation.map_or(0, |r| r.samples),
+            age_ns: peer.age_ns(self.ticked),
+        })
+    }
+
+    fn state(&self) -> NodeState {
+        if self.config.role == Role::Reference { NodeState::Track } else { self.mode.state() }
+    }
+
+    /// References that this node followed are gone: it may agree with its peers, but not with them.
+    fn leaderless(&self) -> bool {
+        self.led_once && !self.led
+    }
+
+    /// Whether the decision of this tick moves V.
+    fn acts(&self) -> bool {
+        match self.state() {
+            _ if self.config.role == Role::Reference => false,
+            NodeState::Unset => false,
+            NodeState::Acquire | NodeState::Track => true,
+            NodeState::Holdover => self.leaderless(),
+        }
+    }
+
+    /// Decides for every peer whether its word counts, and collects those that do. Says whether the own V counts too.
+    fn judge(&mut self, now: RawTime) -> bool {
+        let (mut voters, mut settled, mut elders, mut references) = (0, 0, 0, 0);
+        let starting = matches!(self.state(), NodeState::Unset | NodeState::Acquire);
+        for peer in &self.peers {
+            let candidate = peer.candidate(now);
+            voters += usize::from(candidate.votes());
+            settled += usize::from(candidate.settled() && candidate.warm);
+            elders += usize::from(candidate.settled() && !peer.seen_unsettled);
+            references += usize::from(candidate.refers() && (starting || candidate.warm));
+        }
+        self.alive = voters + references + usize::from(self.config.role != Role::Observer);
+        self.led = references > 0 && self.config.role != Role::Reference;
+        let members = if self.led { references } else { voters + usize::from(self.config.role == Role::Peer) };
+        let quorum = self.budget(members, now);
+        if starting {
+            // An older agreement is joined, not averaged with; but only one that liars alone cannot pretend.
+            self.joining = self.led || elders > 2 * self.faults;
+        }
+        let situation = Situation {
+            role: self.config.role,
+            state: self.state(),
+            joining: self.joining,
+            led: self.led,
+            enough_settled: settled >= (2 * self.faults).max(1),
+        };
+        self.voices.clear();
+        for (index, peer) in self.peers.iter_mut().enumerate() {
+            if peer.identity.is_none() {
+                continue;
+            }
+            let mut standing = situation.judge(peer.candidate(now));
+            if standing == Standing::Used && !quorum {
+                standing = Standing::NoQuorum;
+            }
+            peer.stand(standing);
+            if standing == Standing::Used {
+                self.voices.push(peer.voice(PeerSlot(index as u16)));
+            }
+        }
+        !self.joining && !self.led && self.config.role == Role::Peer
+    }
+
+    /// Settles how many liars to tolerate among `members`; false if there are too few for the number configured.
+    fn budget(&mut self, members: usize, now: RawTime) -> bool {
+        let allowed = members.saturating_sub(1) / 3;
+        if let Some(faults) = self.config.faults.filter(|_| !self.led) {
+            self.faults = usize::from(faults);
+            return members > 2 * self.faults;
+        }
+        if self.led || allowed >= self.faults {
+            self.faults = allowed;
+            self.fewer_since = None;
+        } else if now.since(*self.fewer_since.get_or_insert(now)) >= FAULTS_HOLD_NS {
+            self.faults = allowed;
+            self.fewer_since = None;
+        }
+        true
+    }
+
+    fn decide(&mut self, own_counts: bool, now: RawTime, dt_s: f64) -> Verdict {
+        if self.voices.is_empty() {
+            self.first_heard = None;
+        }
+        if self.voices.is_empty() || self.state() == NodeState::Unset {
+            self.used = 0;
+            return Verdict::default();
+        }
+        let elapsed_s = match self.first_heard {
+            Some(first) if !self.mode.tracked_once() => (now.since(first) - DECISION_NS) as f64 * 1e-9,
+            _ => f64::INFINITY,
+        };
+        let view = View {
+            voices: &self.voices,
+            faults: self.faults,
+            own_counts,
+            elapsed_s,
+            own_drift: self.rate_at_agreement.map(|before| self.mapping.rate - before),
+        };
+        let verdict = self.consensus.decide(&view, dt_s);
+        assert!(
+            verdict.phase_ns.is_finite() && verdict.rate.is_finite(),
+            "an algorithm given finite voices decides something finite"
+        );
+        for (index, voice) in self.voices.iter().enumerate() {
+            if verdict.rejected >> index & 1 == 1 {
+                self.peers[voice.slot.index()].standing = Standing::Outlier;
+            }
+        }
+        self.used = verdict.used;
+        verdict
+    }
+
+    fn transit(&mut self, verdict: &Verdict, now: RawTime, dt_s: f64) -> Option<(NodeState, NodeState)> {
+        if self.config.role == Role::Reference {
+            return None;
+        }
+        let heard = !self.voices.is_empty();
+        let first_heard = if heard { *self.first_heard.get_or_insert(now) } else { now };
+        let decided = self.state() != NodeState::Unset || now.since(first_heard) >= DECISION_NS;
+        let noise_ns = 3.0 * verdict.sigma_ns.max(1.0);
+        let signs = Signs {
+            usable: heard && decided,
+            close: heard && verdict.phase_ns.abs() <= noise_ns,
+            caught_up: self.config.role != Role::Peer || Guard::caught_up(self.lag_ns, verdict.sigma_ns),
+            leaderless: self.leaderless(),
+        };
+        let changed = self.mode.tick(signs, dt_s);
+        match self.mode.state() {
+            NodeState::Track => {
+                self.led_once |= self.led;
+                self.joining &= !self.mode.joined();
+            }
+            NodeState::Holdover | NodeState::Unset => self.joining = false,
+            NodeState::Acquire => {}
+        }
+        changed
+    }
+
+    /// Notes everybody's rates once agreement has lasted, for the anchor to hold on to; forgets them when it ends.
+    fn settle_anchor(&mut self, dt_s: f64) {
+        if self.state() != NodeState::Track || self.joining || self.led {
+            if self.rate_at_agreement.take().is_some() {
+                self.peers.iter_mut().for_each(|p| p.rate_at_agreement = None);
+            }
+            self.agreed_s = 0.0;
+            return;
+        }
+        self.agreed_s += dt_s;
+        if self.agreed_s < ANCHOR_AFTER_S {
+            return;
+        }
+        self.rate_at_agreement.get_or_insert(self.mapping.rate);
+        for peer in self.peers.iter_mut().filter(|p| p.standing == Standing::Used) {
+            let rate = peer.claim.as_ref().filter(|c| settled(c)).map(|c| c.mapping.rate);
+            peer.rate_at_agreement = peer.rate_at_agreement.or(rate);
+        }
+    }
+
+    /// Learns what is published of the own oscillator and of the number of edges: its wander is half of the median
+    /// pair's; the boost is the information of all used edges in units of a typical one's, halved (ALGORITHMS 4.2, 4).
+    fn learn_oscillator(&mut self) {
+        let mut sorted = [0.0; PEERS_MAX];
+        if let Some(wander) = median(&mut sorted, self.peers.iter().filter_map(Peer::wander)) {
+            self.wander = wander.clamp(1e-21, 1e-12);
+        }
+        let edges = self.voices.len() as f64;
+        let noise = median(&mut sorted, self.voices.iter().map(|v| v.noise_var));
+        let information = self.voices.iter().map(|v| 1.0 / v.noise_var).sum::<f64>();
+        self.boost = noise.map_or(1.0, |noise| (noise * information / 2.0).clamp(1.0, edges.max(1.0)));
+    }
+
+    fn promise(&mut self, verdict: &Verdict, now: RawTime, dt_s: f64) {
+        let moved_ns = verdict.phase_ns;
+        for peer in &mut self.peers {
+            if peer.identity.is_some() {
+                peer.bound_ns = peer.reach_ns(now, moved_ns) + self.lag_ns.abs();
+            }
+        }
+        let least = self.voices.iter().map(|v| v.edge_rate_var).fold(f64::INFINITY, f64::min);
+        let rate_sigma = (least / f64::from(verdict.used.max(1))).sqrt();
+        self.promise = match self.state() {
+            _ if self.config.role == Role::Reference => Promise::TRUTH,
+            NodeState::Unset => Promise::NOTHING,
+            NodeState::Acquire => Promise::agreed(verdict.sigma_ns, rate_sigma, f64::INFINITY),
+            NodeState::Holdover => self.promise.coasted(dt_s, moved_ns),
+            NodeState::Track if self.used == 0 => self.promise.coasted(dt_s, moved_ns),
+            NodeState::Track => {
+                let each_ns = self.peers.iter().filter(|p| p.standing == Standing::Used).filter_map(|peer| {
+                    let claim = peer.claim.as_ref().filter(|c| settled(c))?;
+                    let beyond_ns = if claim.role == Role::Reference { f64::from(claim.bound_ns) } else { 0.0 };
+                    Some(peer.bound_ns - self.lag_ns.abs() + beyond_ns)
+                });
+                Promise::agreed(verdict.sigma_ns, rate_sigma, reach(each_ns, self.faults))
+            }
+        };
+    }
+
+    fn correct(&mut self, verdict: &Verdict, changed: Option<(NodeState, NodeState)>) -> Option<Correction> {
+        let entered = changed.map(|(_, to)| to);
+        if self.config.role != Role::Peer || self.state() == NodeState::Unset && entered.is_none() {
+            return None;
+        }
+        if entered == Some(NodeState::Track) {
+            self.guard.settle();
+        }
+        let (rate, step_ns) = if entered == Some(NodeState::Unset) {
+            (self.mapping.rate, 0) // whoever we were closing in on is gone: stop slewing, then let the clock be
+        } else {
+            let advice = self.guard.advise(self.mapping.rate, self.lag_ns, verdict.phase_ns);
+            (advice.rate, advice.step_ns)
+        };
+        let bound_ns = self.promise.bound_ns(self.lag_ns, self.config.tick_ns);
+        Some(Correction {
+            rate,
+            step_ns,
+            sigma_ns: self.promise.sigma_ns(self.wander, self.lag_ns),
+            bound_ns,
+            synchronised: self.state() == NodeState::Track && bound_ns.is_finite(),
+        })
+    }
+
+    fn publish(&mut self) {
+        let reference = self.config.role == Role::Reference;
+        let state = self.state();
+        // References publish no error of their own: they are right by definition.
+        let lag_ns = if reference { 0.0 } else { self.lag_ns };
+        self.claim = Claim {
+            mapping: self.mapping,
+            version: self.claim.version.wrapping_add(1),
+            state,
+            role: self.config.role,
+            joining: !reference && (self.joining || state == NodeState::Unset),
+            wander: self.wander as f32,
+            boost: self.boost as f32,
+            sigma_ns: self.promise.sigma_ns(self.wander, lag_ns) as f32,
+            bound_ns: if reference { 0.0 } else { self.promise.bound_ns(lag_ns, self.config.tick_ns) as f32 },
+            alive: self.alive as u16,
+        };
+    }
+}
+
+/// V minus the delivered clock, ns.
+fn lag_ns(mapping: &Mapping, now: Reading) -> f64 {
+    let (whole_ns, frac_ns) = mapping.offset_at(now.raw);
+    let clock_ns = now.clock.nanos().wrapping_sub(now.raw.nanos());
+    whole_ns.wrapping_sub(clock_ns) as f64 + frac_ns
+}
+
+fn median(buffer: &mut [f64; PEERS_MAX], numbers: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut count = 0;
+    for number in numbers {
+        buffer[count] = number;
+        count += 1;
+    }
+    let sorted = &mut buffer[..count];
+    sorted.sort_unstable_by(f64::total_cmp);
+    let upper = *sorted.get(count / 2)?;
+    Some(if count % 2 == 1 { upper } else { (sorted[count / 2 - 1] + upper) / 2.0 })
+}

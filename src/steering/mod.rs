@@ -1,1 +1,10 @@
-//! The steering room.
+//! From V to the delivered clock C, and from signs to states: the law that makes C follow V, the guard that limits how
+//! hard and decides on the one step at start, and the table of a node's states. Knows no peers and no filters.
+
+mod guard;
+mod law;
+mod mode;
+
+pub use guard::{Guard, GuardConfig, Move};
+pub use law::steer;
+pub use mode::{Mode, Signs};

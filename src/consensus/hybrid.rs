@@ -1,0 +1,308 @@
+//! The fault-tolerant fusion with a fault budget (ALGORITHMS 3.2, final form): Lynch and Welch's midpoint (1988) where
+//! values disagree by more than noise explains, a weighted clipped mean where they do not. One scalar at a time, phase or
+//! rate. It holds no opinion on who may speak.
+//!
+//! Needs n >= 3f+1 values of which at most f lie. Step 2 alone is the proven rule and halves a disagreement each round;
+//! steps 1, 3 and 4 are measured, not proven. The gates and the limit of the bias weights to f peers have a history of
+//! attacks behind them: do not simplify them without the amplitude sweep of ALGORITHMS 3.2.
+
+use crate::limits::PEERS_MAX;
+
+/// The fusion's thresholds in standard deviations of one filtered edge.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gates {
+    /// Beyond this from the trimmed mean a value is a blatant lie and uses up the fault budget.
+    pub far: f64,
+    /// If the trimmed values are spread wider than this, noise does not explain it: take the midpoint.
+    pub width: f64,
+    /// Beyond this from the trimmed mean a value is dropped.
+    pub drop: f64,
+    /// Kept values are clipped this far from the centre.
+    pub clip: f64,
+    /// Lasting bias at which a suspicious peer's weight is halved.
+    pub bias: f64,
+}
+
+/// The gates of the raw-clock ensemble: ALGORITHMS 3.2, swept over attack amplitudes.
+pub const GATES_RCE: Gates = Gates { far: 20.0, width: 2.5, drop: 4.0, clip: 1.0, bias: 1.5 };
+
+/// Memory of a peer's bias, seconds.
+const BIAS_MEMORY_S: f64 = 20.0;
+/// A residual counts at most this many standard deviations in the bias.
+const RESIDUAL_SIGMAS: f64 = 4.0;
+/// Values that can take part: every peer and self.
+const VALUES_MAX: usize = PEERS_MAX + 1;
+/// The place of the own value, zero.
+const SELF: usize = usize::MAX;
+
+/// One peer's value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Input {
+    /// The peer's slot: where its bias is remembered.
+    pub slot: usize,
+    /// Peer minus self.
+    pub value: f64,
+    /// Its weight; one is a typical peer's, and own.
+    pub weight: f64,
+    /// Variance of the value.
+    pub variance: f64,
+}
+
+/// The outcome of a fusion.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Fused {
+    /// How far to move.
+    pub value: f64,
+    /// One standard deviation of it, if those who counted are honest.
+    pub sigma: f64,
+    /// Bit `k`: the `k`-th input was left out.
+    pub rejected: u128,
+}
+
+/// A value on its way through the fusion.
+#[derive(Clone, Copy, Default)]
+struct Value {
+    value: f64,
+    weight: f64,
+    variance: f64,
+    input: usize,
+    slot: usize,
+    kept: bool,
+}
+
+/// The fusion of one scalar, with a memory of each peer's bias.
+#[derive(Clone, Debug)]
+pub struct Hybrid {
+    gates: Gates,
+    bias: Box<[f64]>,
+}
+
+impl Hybrid {
+    /// A fusion for peers in slots below `capacity`.
+    #[must_use]
+    pub fn new(gates: Gates, capacity: usize) -> Self {
+        assert!(capacity <= PEERS_MAX, "a verdict marks at most {PEERS_MAX} peers");
+        Hybrid { gates, bias: vec![0.0; capacity].into_boxed_slice() }
+    }
+
+    /// Another peer sits in `slot`: it starts without a record.
+    pub fn forget(&mut self, slot: usize) {
+        self.bias[slot] = 0.0;
+    }
+
+    /// Fuses the inputs, and own value zero if it counts, tolerating `faults` liars as far as their number allows.
+    /// `sigma` is the standard deviation of one honest filtered edge and must come from own quantities, never from the
+    /// spread of the values, which a liar controls. With `faults` zero this is the weighted mean and nothing else.
+    pub fn fuse(&mut self, inputs: &[Input], own_counts: bool, faults: usize, sigma: f64, dt_s: f64) -> Fused {
+        assert!(inputs.len() <= PEERS_MAX, "a verdict marks at most {PEERS_MAX} peers");
+        if inputs.is_empty() {
+            return Fused::default();
+        }
+        let mut buffer = [Value::default(); VALUES_MAX];
+        let mut count = 0;
+        for (index, input) in inputs.iter().enumerate() {
+            let Input { slot, value, weight, variance } = *input;
+            buffer[count] = Value { value, weight, variance, input: index, slot, kept: true };
+            count += 1;
+        }
+        if own_counts {
+            buffer[count] = Value { value: 0.0, weight: 1.0, variance: 0.0, input: SELF, slot: 0, kept: true };
+            count += 1;
+        }
+        let values = &mut buffer[..count];
+        // Sorted sums make the order of the peers irrelevant to the last bit.
+        values.sort_unstable_by(|a, b| a.value.total_cmp(&b.value).then(a.weight.total_cmp(&b.weight)));
+
+        let faults = faults.min((count - 1) / 2);
+        if faults == 0 {
+            return weighted_mean(values, None);
+        }
+        self.fuse_faulty(values, faults, sigma.max(f64::MIN_POSITIVE), dt_s)
+    }
+
+    fn fuse_faulty(&mut self, values: &mut [Value], faults: usize, sigma: f64, dt_s: f64) -> Fused {
+        // 1. A blatant lie uses up the fault budget.
+        let centre = trimmed_mean(values, faults);
+        let far = drop_beyond(values, centre, self.gates.far * sigma, faults);
+        let left = faults - far;
+
+        // 2. Disagreement beyond noise: the midpoint of what is left after trimming, which halves it each round.
+        let (low, high) = trimmed_ends(values, left);
+        if high - low > self.gates.width * sigma {
+            return Fused { value: low + (high - low) / 2.0, sigma, rejected: rejected(values) };
+        }
+
+        // 3. Agreement: whoever still stands out is dropped, if they are few enough to be the liars.
+        let mut centre = trimmed_mean(values, left);
+        let out = drop_beyond(values, centre, self.gates.drop * sigma, left);
+        if out > 0 {
+            centre = trimmed_mean(values, left - out);
+        }
+
+        // 4. The weighted mean of what is kept, each clipped to where honest values lie.
+        self.learn_bias(values, centre, sigma, dt_s);
+        self.weigh_bias(values, faults, sigma);
+        weighted_mean(values, Some((centre, self.gates.clip * sigma)))
+    }
+
+    fn learn_bias(&mut self, values: &[Value], centre: f64, sigma: f64, dt_s: f64) {
+        let memory = (dt_s / BIAS_MEMORY_S).clamp(0.0, 1.0);
+        for value in values.iter().filter(|v| v.input != SELF) {
+            let limit = RESIDUAL_SIGMAS * sigma;
+            let residual = (value.value - centre).clamp(-limit, limit);
+            self.bias[value.slot] += memory * (residual - self.bias[value.slot]);
+        }
+    }
+
+    /// The `faults` peers with the greatest lasting bias lose weight; no more, or a liar could part honest groups.
+    fn weigh_bias(&self, values: &mut [Value], faults: usize, sigma: f64) {
+        let mut suspects = [(0.0, 0); VALUES_MAX];
+        let mut count = 0;
+        for (index, value) in values.iter().enumerate() {
+            if value.kept && value.input != SELF {
+                suspects[count] = (self.bias[value.slot].abs(), index);
+                count += 1;
+            }
+        }
+        let suspects = &mut suspects[..count];
+        suspects.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        for (bias, index) in suspects.iter().take(faults) {
+            values[*index].weight /= 1.0 + (bias / (self.gates.bias * sigma)).powi(4);
+        }
+    }
+}
+
+/// Drops what lies further than `reach` from `centre`, if that is at most `budget` values; says how many.
+fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize) -> usize {
+    let beyond = |v: &Value| v.kept && (v.value - centre).abs() > reach;
+    let count = values.iter().filter(|v| beyond(v)).count();
+    if count > budget {
+        return 0;
+    }
+    for value in values {
+        if beyond(value) {
+            value.kept = false;
+        }
+    }
+    count
+}
+
+fn trimmed_mean(values: &[Value], trim: usize) -> f64 {
+    let kept = values.iter().filter(|v| v.kept).count();
+    let inner = kept.checked_sub(2 * trim).filter(|n| *n > 0).expect("trimming leaves a value: n >= 2f+1");
+    values.iter().filter(|v| v.kept).skip(trim).take(inner).map(|v| v.value).sum::<f64>() / inner as f64
+}
+
+fn trimmed_ends(values: &[Value], trim: usize) -> (f64, f64) {
+    let mut up = values.iter().filter(|v| v.kept).map(|v| v.value);
+    let mut down = values.iter().rev().filter(|v| v.kept).map(|v| v.value);
+    let ends = (up.nth(trim), down.nth(trim));
+    (ends.0.expect("trimming leaves a value"), ends.1.expect("trimming leaves a value"))
+}
+
+fn weighted_mean(values: &[Value], clip: Option<(f64, f64)>) -> Fused {
+    let (mut sum, mut weights, mut variance) = (0.0, 0.0, 0.0);
+    for v in values.iter().filter(|v| v.kept) {
+        let value = clip.map_or(v.value, |(centre, reach)| v.value.clamp(centre - reach, centre + reach));
+        sum += v.weight * value;
+        weights += v.weight;
+        variance += v.weight * v.weight * v.variance;
+    }
+    if weights <= 0.0 {
+        return Fused { rejected: rejected(values), ..Fused::default() };
+    }
+    Fused { value: sum / weights, sigma: variance.sqrt() / weights, rejected: rejected(values) }
+}
+
+fn rejected(values: &[Value]) -> u128 {
+    values.iter().filter(|v| !v.kept && v.input != SELF).fold(0, |bits, v| bits | 1 << v.input)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn inputs(values: &[f64]) -> Vec<Input> {
+        values.iter().enumerate().map(|(slot, v)| Input { slot, value: *v, weight: 1.0, variance: 1.0 }).collect()
+    }
+
+    fn fuse(values: &[f64], faults: usize, sigma: f64) -> Fused {
+        Hybrid::new(GATES_RCE, values.len()).fuse(&inputs(values), true, faults, sigma, 0.1)
+    }
+
+    #[test]
+    fn without_faults_to_tolerate_it_is_the_mean_with_self() {
+        assert_eq!(fuse(&[3.0, 9.0], 0, 1.0).value, 4.0);
+    }
+
+    #[test]
+    fn a_blatant_lie_is_rejected_and_named() {
+        let fused = fuse(&[0.5, 1e6, -0.5], 1, 1.0);
+        assert_eq!(fused.rejected, 0b010);
+        assert!(fused.value.abs() < 0.5);
+    }
+
+    #[test]
+    fn two_honest_groups_far_apart_meet_although_liars_stand_on_both_sides() {
+        // Median would keep 0 and 1 for ever (ALGORITHMS 3.2): n = 7, f = 2, liars agree with each reader's own side.
+        let seen_from_zero = fuse(&[0.0, 0.0, 1e6, 1e6, 0.0, 0.0], 2, 1.0).value;
+        let seen_from_one = fuse(&[0.0, -1e6, -1e6, -1e6, 0.0, 0.0], 2, 1.0).value;
+        assert!((1e6 + seen_from_one - seen_from_zero).abs() <= 5e5 + 1.0);
+    }
+
+    #[test]
+    fn a_lasting_bias_costs_a_peer_its_weight() {
+        let mut hybrid = Hybrid::new(GATES_RCE, 3);
+        let mut last = 0.0;
+        for turn in 0..2_000 {
+            let fused = hybrid.fuse(&inputs(&[0.1, -0.1, 2.3]), true, 1, 1.0, 0.1);
+            if turn == 0 {
+                last = fused.value;
+            } else if turn == 1_999 {
+                assert!(fused.value < 0.8 * last, "{} then {}", last, fused.value);
+            }
+        }
+    }
+
+    fn honest() -> impl Strategy<Value = (Vec<f64>, Vec<f64>, f64)> {
+        // Up to 12 honest values, fewer than half as many liars, any scale.
+        (1usize..5).prop_flat_map(|f| {
+            (
+                prop::collection::vec(-1e4f64..1e4, 2 * f..12),
+                prop::collection::vec(prop_oneof![-1e18f64..1e18, -1e4f64..1e4, -10.0f64..10.0], f),
+                1.0f64..1e4,
+            )
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn liars_cannot_pull_the_fusion_outside_what_the_honest_say((honest, lies, sigma) in honest()) {
+            let low = honest.iter().copied().fold(0.0, f64::min);
+            let high = honest.iter().copied().fold(0.0, f64::max);
+            let all: Vec<f64> = honest.iter().chain(&lies).copied().collect();
+            let fused = fuse(&all, lies.len(), sigma);
+            // The clip lets a lie count as far as one sigma beyond the centre of the trimmed values.
+            let slack = GATES_RCE.clip * sigma + 1e-6;
+            prop_assert!(low - slack <= fused.value && fused.value <= high + slack, "{fused:?} [{low}, {high}]");
+        }
+
+        #[test]
+        fn negating_the_world_negates_the_answer((honest, lies, sigma) in honest()) {
+            let all: Vec<f64> = honest.iter().chain(&lies).copied().collect();
+            let negated: Vec<f64> = all.iter().map(|v| -v).collect();
+            let (a, b) = (fuse(&all, lies.len(), sigma), fuse(&negated, lies.len(), sigma));
+            prop_assert!((a.value + b.value).abs() <= 1e-9 * (1.0 + a.value.abs()), "{a:?} {b:?}");
+            prop_assert_eq!(a.rejected, b.rejected);
+        }
+
+        #[test]
+        fn the_order_of_the_peers_changes_nothing((honest, lies, sigma) in honest()) {
+            let all: Vec<f64> = honest.iter().chain(&lies).copied().collect();
+            let backwards: Vec<f64> = all.iter().rev().copied().collect();
+            prop_assert_eq!(fuse(&all, lies.len(), sigma).value, fuse(&backwards, lies.len(), sigma).value);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `rce`, the raw-clock ensemble (ALGORITHMS 4.2 steps 5-7): phases and rates fused by the fault-tolerant hybrid, phase
+//! taken over in full at each decision, rate with a time constant, and an anchor that keeps the ensemble from being
+//! dragged. Memoryless in the phase: a Jacobi iteration whose fixed point is the graph's least squares solution.
+//!
+//! Assumes raw edges filtered open loop and nearly antisymmetric. Tolerates f < n/3 arbitrary liars in a full mesh. Costs
+//! a sort of n values twice per decision.
+
+use super::hybrid::{GATES_RCE, Hybrid, Input};
+use super::{Consensus, START_S, View, Voice, median};
+use crate::flow::Verdict;
+use crate::limits::PEERS_MAX;
+use crate::unit::PeerSlot;
+
+/// Time constant of the rate, seconds (ALGORITHMS 3.5: a full mesh; longer spoils nothing, shorter drifts more).
+const RATE_S: f64 = 2.0;
+/// How fast the anchor pulls back what the ensemble's rate has been dragged, 1/s.
+const ANCHOR_PER_S: f64 = 0.01;
+/// No peer weighs more than this many typical ones.
+const WEIGHT_MAX: f64 = 3.0;
+
+/// The raw-clock ensemble.
+#[derive(Debug)]
+pub struct Rce {
+    phase: Hybrid,
+    rate: Hybrid,
+    inputs: Vec<Input>,
+}
+
+impl Rce {
+    /// An ensemble of at most `capacity` peers.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Rce {
+            phase: Hybrid::new(GATES_RCE, capacity),
+            rate: Hybrid::new(GATES_RCE, capacity),
+            inputs: Vec::with_capacity(capacity),
+        }
+    }
+
+    fn fill(&mut self, voices: &[Voice], value: impl Fn(&Voice) -> (f64, f64)) {
+        let typical = median(voices.iter().map(|v| 1.0 / v.noise_var));
+        self.inputs.clear();
+        for voice in voices {
+            let (value, variance) = value(voice);
+            let weight = ((1.0 / voice.noise_var) / typical).min(WEIGHT_MAX);
+            self.inputs.push(Input { slot: voice.slot.index(), value, weight, variance });
+        }
+    }
+}
+
+impl Consensus for Rce {
+    fn decide(&mut self, view: &View<'_>, dt_s: f64) -> Verdict {
+        if view.voices.is_empty() {
+            return Verdict::default();
+        }
+        // The sd of one filtered edge: never worse than a single exchange's.
+        let sigma_ns = median(view.voices.iter().map(|v| v.edge_var.min(v.noise_var).sqrt()));
+        self.fill(view.voices, |v| (v.z_ns, v.edge_var.min(v.noise_var)));
+        let phase = self.phase.fuse(&self.inputs, view.own_counts, view.faults, sigma_ns, dt_s);
+
+        let rate_sigma = median(view.voices.iter().map(|v| v.edge_rate_var.sqrt()));
+        self.fill(view.voices, |v| (v.g, v.edge_rate_var));
+        let rate = self.rate.fuse(&self.inputs, view.own_counts, view.faults, rate_sigma, dt_s);
+
+        let share = if view.elapsed_s < START_S { 1.0 } else { (dt_s / RATE_S).min(1.0) };
+        Verdict {
+            phase_ns: phase.value,
+            rate: share * rate.value - ANCHOR_PER_S * dt_s * drag(view),
+            sigma_ns: phase.sigma,
+            used: (view.voices.len() - phase.rejected.count_ones() as usize) as u16,
+            rejected: phase.rejected,
+        }
+    }
+
+    fn forget(&mut self, slot: PeerSlot) {
+        self.phase.forget(slot.index());
+        self.rate.forget(slot.index());
+    }
+}
+
+/// How far the ensemble has left its oscillators since it agreed: the trimmed mean of what each member's V has gained on
+/// its raw clock (ALGORITHMS 3.3). The same at every node up to noise, so pulling it back disturbs no agreement.
+fn drag(view: &View<'_>) -> f64 {
+    let Some(own) = view.own_drift.filter(|_| view.own_counts) else { return 0.0 };
+    let mut drifts = [0.0; PEERS_MAX + 1];
+    drifts[0] = own;
+    let mut count = 1;
+    for drift in view.voices.iter().filter_map(|v| v.drift) {
+        drifts[count] = drift;
+        count += 1;
+    }
+    let drifts = &mut drifts[..count];
+    drifts.sort_unstable_by(f64::total_cmp);
+    let trim = view.faults.min((count - 1) / 2);
+    let inner = &drifts[trim..count - trim];
+    inner.iter().sum::<f64>() / inner.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voice(slot: u16, z_ns: f64, g: f64) -> Voice {
+        Voice {
+            slot: PeerSlot(slot),
+            z_ns,
+            g,
+            edge_var: 100.0,
+            edge_rate_var: 1e-18,
+            noise_var: 900.0,
+            drift: Some(0.0),
+        }
+    }
+
+    fn view(voices: &[Voice], faults: usize) -> View<'_> {
+        View { voices, faults, own_counts: true, elapsed_s: 100.0, own_drift: Some(0.0) }
+    }
+
+    #[test]
+    fn phase_is_taken_over_in_full_and_rate_slowly() {
+        let verdict = Rce::new(4).decide(&view(&[voice(0, 30.0, 3e-9)], 0), 0.0625);
+        assert_eq!(verdict.phase_ns, 15.0);
+        assert!((verdict.rate - 1.5e-9 * 0.0625 / 2.0).abs() < 1e-20);
+    }
+
+    #[test]
+    fn a_follower_gives_its_own_clock_no_weight() {
+        let voices = [voice(0, 30.0, 3e-9)];
+        let verdict = Rce::new(4).decide(&View { own_counts: false, ..view(&voices, 0) }, 0.0625);
+        assert_eq!(verdict.phase_ns, 30.0);
+    }
+
+    #[test]
+    fn the_anchor_pulls_back_what_all_have_gained() {
+        let mut voices = [voice(0, 0.0, 0.0), voice(1, 0.0, 0.0), voice(2, 0.0, 0.0)];
+        for v in &mut voices {
+            v.drift = Some(1e-6);
+        }
+        let dragged = View { own_drift: Some(1e-6), ..view(&voices, 1) };
+        assert!((Rce::new(4).decide(&dragged, 1.0).rate + 1e-8).abs() < 1e-15);
+    }
+
+    #[test]
+    fn one_node_cannot_move_the_anchor() {
+        let mut voices = [voice(0, 0.0, 0.0), voice(1, 0.0, 0.0), voice(2, 0.0, 0.0)];
+        voices[1].drift = Some(1.0);
+        assert_eq!(Rce::new(4).decide(&view(&voices, 1), 1.0).rate, 0.0);
+    }
+}

@@ -1,0 +1,137 @@
+//! The names of the algorithms: what `--algorithm` accepts and what status shows. One entry for each file of this room
+//! that holds an algorithm; nothing else in the program knows how many there are.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Average, Consensus, Rce};
+
+/// One algorithm that can be asked for.
+#[derive(Debug)]
+pub struct Entry {
+    /// The word of `--algorithm` and of JSON.
+    pub name: &'static str,
+    /// What it is, in one line for `--help`.
+    pub summary: &'static str,
+    /// Whether it keeps its promise with up to a third of the members lying.
+    pub tolerates_liars: bool,
+    /// Builds one for at most so many peers.
+    make: fn(usize) -> Box<dyn Consensus>,
+}
+
+/// Every algorithm, the default first.
+pub const ALGORITHMS: &[Entry] = &[
+    Entry {
+        name: "rce",
+        summary: "raw-clock ensemble: fault-tolerant fusion of filtered raw clocks",
+        tolerates_liars: true,
+        make: |capacity| Box::new(Rce::new(capacity)),
+    },
+    Entry {
+        name: "average",
+        summary: "plain average consensus, for comparison: one liar moves everybody",
+        tolerates_liars: false,
+        make: |_| Box::new(Average),
+    },
+];
+
+/// A choice of algorithm.
+#[derive(Clone, Copy)]
+pub struct Algorithm(&'static Entry);
+
+impl Algorithm {
+    /// The algorithm called `name`.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn named(name: &str) -> Result<Self, UnknownAlgorithm> {
+        ALGORITHMS.iter().find(|e| e.name == name).map(Algorithm).ok_or_else(|| UnknownAlgorithm(name.to_owned()))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0.name
+    }
+
+    /// Its entry.
+    #[must_use]
+    pub fn entry(self) -> &'static Entry {
+        self.0
+    }
+
+    /// A fresh instance for peers in slots below `capacity`, with everything it will ever need.
+    #[must_use]
+    pub fn make(self, capacity: usize) -> Box<dyn Consensus> {
+        (self.0.make)(capacity)
+    }
+}
+
+impl Default for Algorithm {
+    fn default() -> Self {
+        Algorithm(&ALGORITHMS[0])
+    }
+}
+
+impl PartialEq for Algorithm {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Algorithm {}
+
+impl fmt::Debug for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Algorithm({})", self.0.name)
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
+        Algorithm::named(name)
+    }
+}
+
+/// An algorithm was asked for that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownAlgorithm(pub String);
+
+impl fmt::Display for UnknownAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no algorithm '{}'; choose one of", self.0)?;
+        for (index, entry) in ALGORITHMS.iter().enumerate() {
+            write!(f, "{} {}", if index == 0 { "" } else { "," }, entry.name)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for UnknownAlgorithm {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_algorithm_is_found_by_its_name_and_the_default_is_the_first() {
+        for entry in ALGORITHMS {
+            assert_eq!(entry.name.parse::<Algorithm>().unwrap().as_str(), entry.name);
+        }
+        assert_eq!(Algorithm::default().as_str(), "rce");
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = Algorithm::named("median").unwrap_err();
+        assert_eq!(error.to_string(), "there is no algorithm 'median'; choose one of rce, average");
+    }
+}

@@ -1,0 +1,201 @@
+//! One place of the peer table: who sits there, its edge filter, what it last said, and where it stands. Knows no other
+//! peer and decides nothing about agreement.
+
+use super::standing::{Candidate, Standing, settled};
+use crate::consensus::Voice;
+use crate::filter::{EdgeFilter, FilterKind, Outcome, Pair};
+use crate::flow::{Claim, Exchange, Mapping, PeerIdentity, Relation, StampClass};
+use crate::limits::{DRIFT_RATE, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN};
+use crate::unit::{PeerSlot, RawTime};
+
+/// V over raw of a sane node: both oscillators at their worst, and its V being slewed (seconds per second).
+pub(super) const V_RATE_MAX: f64 = 0.01;
+/// Two raw clocks that part faster than this are not both oscillators (seconds per second).
+const RELATION_RATE_MAX: f64 = 4.0 * OSCILLATOR_RATE_MAX;
+/// Exchanges after which an edge is past its prior and may enter an agreement that holds.
+const WARM_SAMPLES: u32 = 16;
+/// Exchanges after which an edge has something to say about wander.
+const WANDER_SAMPLES: u32 = 48;
+
+/// One place of the table.
+pub(super) struct Peer {
+    pub identity: Option<PeerIdentity>,
+    filter: Box<dyn EdgeFilter>,
+    /// The newest claim that made sense; `None` after one that did not.
+    pub claim: Option<Claim>,
+    /// When the newest exchange ended, own raw time.
+    heard: Option<RawTime>,
+    interval_ns: f64,
+    /// The relation carried to this tick.
+    pub relation: Option<Relation>,
+    pub standing: Standing,
+    /// Has been used since it arrived: it need not warm up again.
+    admitted: bool,
+    /// Has been seen before it was settled: it started when this node did, or later.
+    pub seen_unsettled: bool,
+    /// Rate of its V over its raw clock when both had agreed for a while.
+    pub rate_at_agreement: Option<f64>,
+    /// Its V minus own V at this tick, ns, before the tick's decision, and its rate.
+    pub z_ns: f64,
+    pub g: f64,
+    /// How far its clock can be from the own one, ns; infinite if nothing can be said.
+    pub bound_ns: f64,
+    pub rx_class: StampClass,
+    pub tx_class: StampClass,
+}
+
+impl Peer {
+    pub(super) fn new(kind: FilterKind) -> Self {
+        Peer {
+            identity: None,
+            filter: kind.make(),
+            claim: None,
+            heard: None,
+            interval_ns: 0.0,
+            relation: None,
+            standing: Standing::NoSamples,
+            admitted: false,
+            seen_unsettled: false,
+            rate_at_agreement: None,
+            z_ns: 0.0,
+            g: 0.0,
+            bound_ns: f64::INFINITY,
+            rx_class: StampClass::User,
+            tx_class: StampClass::User,
+        }
+    }
+
+    /// Somebody else sits here now, or nobody: everything known is about another clock.
+    pub(super) fn seat(&mut self, identity: Option<PeerIdentity>) {
+        self.filter.reset();
+        self.identity = identity;
+        self.claim = None;
+        self.heard = None;
+        self.interval_ns = 0.0;
+        self.relation = None;
+        self.standing = Standing::NoSamples;
+        self.admitted = false;
+        self.seen_unsettled = false;
+        self.rate_at_agreement = None;
+        (self.z_ns, self.g, self.bound_ns) = (0.0, 0.0, f64::INFINITY);
+    }
+
+    /// Takes an exchange; `own` is what this node says of itself.
+    pub(super) fn on_exchange(&mut self, exchange: &Exchange, own: &Claim) -> Outcome {
+        let newer = self.claim.is_none_or(|c| exchange.claim.version.wrapping_sub(c.version) as i32 >= 0);
+        let said = sane(&exchange.claim);
+        if newer {
+            self.claim = said;
+        }
+        self.seen_unsettled |= !settled(&exchange.claim);
+        let outcome = self.filter.on_exchange(exchange, &pair(own, said.as_ref()));
+        if outcome == Outcome::Impossible {
+            return outcome;
+        }
+        if let Some(before) = self.heard {
+            let gap_ns = exchange.local_received.since(before).max(0) as f64;
+            self.interval_ns += (gap_ns - self.interval_ns) / 8.0;
+        }
+        if self.heard.is_none_or(|h| exchange.local_received.since(h) > 0) {
+            self.heard = Some(exchange.local_received);
+            (self.rx_class, self.tx_class) = (exchange.local_rx_class, exchange.local_tx_class);
+        }
+        outcome
+    }
+
+    /// Carries what is known to `now`, and expresses it between both nodes' V.
+    pub(super) fn carry(&mut self, now: RawTime, own: &Mapping) {
+        self.relation = self.identity.and(self.filter.relation(now));
+        self.bound_ns = f64::INFINITY;
+        let (Some(relation), Some(claim)) = (&self.relation, &self.claim) else { return };
+        let theirs = now.plus(relation.base_ns).plus(relation.offset_ns.floor() as i64);
+        self.z_ns = claim.mapping.offset_difference_ns(theirs, own, now, relation.base_ns) + relation.offset_ns;
+        let (f, b) = (relation.rate, claim.mapping.rate);
+        self.g = (f + b + f * b - own.rate) / (1.0 + own.rate);
+    }
+
+    pub(super) fn candidate(&self, now: RawTime) -> Candidate<'_> {
+        let sane = self.relation.is_none_or(|r| r.rate.abs() <= RELATION_RATE_MAX && r.edge_var.is_finite());
+        let warm = self.admitted || self.relation.is_some_and(|r| r.samples >= WARM_SAMPLES);
+        Candidate {
+            claim: self.claim.as_ref().filter(|_| sane),
+            heard: self.relation.is_some(),
+            silent: self.age_ns(now) > self.silence_ns(),
+            warm,
+        }
+    }
+
+    /// Remembers how the peer stands.
+    pub(super) fn stand(&mut self, standing: Standing) {
+        self.standing = standing;
+        self.admitted |= standing == Standing::Used;
+    }
+
+    /// Time since the newest exchange, ns.
+    pub(super) fn age_ns(&self, now: RawTime) -> i64 {
+        self.heard.map_or(i64::MAX, |h| now.since(h))
+    }
+
+    fn silence_ns(&self) -> i64 {
+        SILENCE_NS_MIN.max((self.interval_ns * SILENCE_INTERVALS as f64) as i64)
+    }
+
+    /// The peer as the consensus hears it.
+    pub(super) fn voice(&self, slot: PeerSlot) -> Voice {
+        let relation = self.relation.as_ref().expect("only a peer with a relation is used");
+        let rate = self.claim.as_ref().expect("only a peer with a sane claim is used").mapping.rate;
+        Voice {
+            slot,
+            z_ns: self.z_ns,
+            g: self.g,
+            edge_var: relation.edge_var.max(1e-6),
+            edge_rate_var: relation.edge_rate_var.max(1e-30),
+            noise_var: relation.noise_var.max(1e-6),
+            drift: self.rate_at_agreement.map(|before| rate - before),
+        }
+    }
+
+    /// How far the peer's clock can be from own V, ns, when own V has just moved by `moved_ns`: the hard interval through
+    /// both mappings, what the peer says its clock still lacks to its V, and what both may have drifted since it spoke.
+    pub(super) fn reach_ns(&self, now: RawTime, moved_ns: f64) -> f64 {
+        let (Some(relation), Some(claim)) = (&self.relation, &self.claim) else { return f64::INFINITY };
+        let z_ns = self.z_ns - moved_ns;
+        let low = z_ns + (relation.hard.low_ns - relation.offset_ns);
+        let high = z_ns + (relation.hard.high_ns - relation.offset_ns);
+        let since_ns = self.age_ns(now).max(0) as f64;
+        low.abs().max(high.abs()) + f64::from(claim.sigma_ns) + 2.0 * DRIFT_RATE * since_ns
+    }
+
+    /// One oscillator's q as this edge finds it, 1/s; `None` before it has seen enough.
+    pub(super) fn wander(&self) -> Option<f64> {
+        self.relation.filter(|r| r.samples >= WANDER_SAMPLES).map(|r| r.pair_wander / 2.0)
+    }
+}
+
+/// What both ends of an edge agree on: everything symmetric in the two claims.
+fn pair(own: &Claim, other: Option<&Claim>) -> Pair {
+    let other = other.unwrap_or(own);
+    Pair {
+        boost: (f64::from(own.boost) + f64::from(other.boost)) / 2.0,
+        wander: f64::from(own.wander) + f64::from(other.wander),
+        alive: (f64::from(own.alive) + f64::from(other.alive)) / 2.0,
+    }
+}
+
+/// The claim with its harmless oddities brought into range; `None` if its mapping cannot be that of a clock. A claim is
+/// authenticated, but its sender may be broken or a liar.
+fn sane(claim: &Claim) -> Option<Claim> {
+    let Mapping { offset_frac_ns, rate, .. } = claim.mapping;
+    if !(rate.abs() <= V_RATE_MAX && (0.0..=1.0).contains(&offset_frac_ns)) {
+        return None;
+    }
+    let or_infinite = |n: f32| if n >= 0.0 { n } else { f32::INFINITY };
+    Some(Claim {
+        wander: if claim.wander.is_finite() { claim.wander.clamp(1e-21, 1e-12) } else { 1e-18 },
+        boost: if claim.boost.is_finite() { claim.boost.clamp(1.0, PEERS_MAX as f32) } else { 1.0 },
+        sigma_ns: or_infinite(claim.sigma_ns),
+        bound_ns: or_infinite(claim.bound_ns),
+        alive: claim.alive.clamp(1, PEERS_MAX as u16 + 1),
+        ..*claim
+    })
+}
