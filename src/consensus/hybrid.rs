@@ -145,6 +145,7 @@ impl Hybrid {
         weighted_mean(values, Some((centre, self.gates.clip * sigma)))
     }
 
+    /// Learns only while values agree: at start, or parted, everybody would look biased.
     fn learn_bias(&mut self, values: &[Value], centre: f64, sigma: f64, dt_s: f64) {
         let memory = (dt_s / BIAS_MEMORY_S).clamp(0.0, 1.0);
         for value in values.iter().filter(|v| v.input != SELF) {
@@ -154,20 +155,23 @@ impl Hybrid {
         }
     }
 
-    /// The `faults` peers with the greatest lasting bias lose weight; no more, or a liar could part honest groups.
+    /// The `faults` peers with the greatest lasting bias lose weight; no more, or a liar could part honest groups. Equals
+    /// at the limit are all spared: which of them comes first is no reason.
     fn weigh_bias(&self, values: &mut [Value], faults: usize, sigma: f64) {
-        let mut suspects = [(0.0, 0); VALUES_MAX];
+        let mut biases = [0.0; VALUES_MAX];
         let mut count = 0;
-        for (index, value) in values.iter().enumerate() {
-            if value.kept && value.input != SELF {
-                suspects[count] = (self.bias[value.slot].abs(), index);
-                count += 1;
-            }
+        for value in values.iter().filter(|v| v.kept && v.input != SELF) {
+            biases[count] = self.bias[value.slot].abs();
+            count += 1;
         }
-        let suspects = &mut suspects[..count];
-        suspects.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-        for (bias, index) in suspects.iter().take(faults) {
-            values[*index].weight /= 1.0 + (bias / (self.gates.bias * sigma)).powi(4);
+        let biases = &mut biases[..count];
+        biases.sort_unstable_by(|a, b| b.total_cmp(a));
+        let limit = biases.get(faults).copied().unwrap_or(0.0);
+        for value in values.iter_mut().filter(|v| v.kept && v.input != SELF) {
+            let bias = self.bias[value.slot].abs();
+            if bias > limit {
+                value.weight /= 1.0 + (bias / (self.gates.bias * sigma)).powi(4);
+            }
         }
     }
 }
@@ -264,6 +268,13 @@ mod tests {
                 assert!(fused.value < 0.8 * last, "{} then {}", last, fused.value);
             }
         }
+    }
+
+    #[test]
+    fn equally_suspect_peers_on_both_sides_are_treated_alike() {
+        let values = [0.0, 6_000.0, 0.0, -9_000.0, 0.0, -7_000.0, 0.0, 0.0, 6_700.0, -7_900.0, 0.0, 0.0];
+        let negated = values.map(|v: f64| -v);
+        assert_eq!(fuse(&values, 4, 1.0).value, -fuse(&negated, 4, 1.0).value);
     }
 
     fn honest() -> impl Strategy<Value = (Vec<f64>, Vec<f64>, f64)> {

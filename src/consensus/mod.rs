@@ -24,6 +24,8 @@ pub struct Voice {
     pub z_ns: f64,
     /// How much faster the peer's V runs than own V (seconds per second).
     pub g: f64,
+    /// The same if the peer's V still ran at the rate it had before it agreed with anybody; `None` if that was not heard.
+    pub start_g: Option<f64>,
     /// Variance of one filtered edge, ns².
     pub edge_var: f64,
     /// The same for the rate.
@@ -45,6 +47,8 @@ pub struct View<'a> {
     pub own_counts: bool,
     /// Seconds since this node first heard a usable peer; infinite if it has agreed before.
     pub elapsed_s: f64,
+    /// The rate own V had before this node agreed with anybody, minus its rate now (seconds per second).
+    pub own_start: f64,
     /// How far own V has left the own raw clock's rate since agreement, like [`Voice::drift`].
     pub own_drift: Option<f64>,
 }

@@ -13,6 +13,11 @@ use crate::unit::PeerSlot;
 
 /// Time constant of the rate, seconds (ALGORITHMS 3.5: a full mesh; longer spoils nothing, shorter drifts more).
 const RATE_S: f64 = 2.0;
+/// How long those who start together take their rate from the rates they started with, seconds: until edges know rates to
+/// a few tenths of a ppm even on a LAN.
+const START_RATE_S: f64 = 10.0;
+/// How far from the others' a member's start rate counts (seconds per second): ordinary crystals are within 100 ppm.
+const START_RATE_REACH: f64 = 100e-6;
 /// How fast the anchor pulls back what the ensemble's rate has been dragged, 1/s.
 const ANCHOR_PER_S: f64 = 0.01;
 /// No peer weighs more than this many typical ones.
@@ -59,13 +64,14 @@ impl Consensus for Rce {
         let phase = self.phase.fuse(&self.inputs, view.own_counts, view.faults, sigma_ns, dt_s);
 
         let rate_sigma = median(view.voices.iter().map(|v| v.edge_rate_var.sqrt()));
-        self.fill(view.voices, |v| (v.g, v.edge_rate_var));
-        let rate = self.rate.fuse(&self.inputs, view.own_counts, view.faults, rate_sigma, dt_s);
-
-        let share = if view.elapsed_s < START_S { 1.0 } else { (dt_s / RATE_S).min(1.0) };
+        let rate = start_rate(view).unwrap_or_else(|| {
+            let share = if view.elapsed_s < START_S { 1.0 } else { (dt_s / RATE_S).min(1.0) };
+            self.fill(view.voices, |v| (v.g, v.edge_rate_var));
+            share * self.rate.fuse(&self.inputs, view.own_counts, view.faults, rate_sigma, dt_s).value
+        });
         Verdict {
             phase_ns: phase.value,
-            rate: share * rate.value - ANCHOR_PER_S * dt_s * drag(view),
+            rate: rate - ANCHOR_PER_S * dt_s * drag(view),
             sigma_ns: phase.sigma,
             used: (view.voices.len() - phase.rejected.count_ones() as usize) as u16,
             rejected: phase.rejected,
@@ -76,6 +82,39 @@ impl Consensus for Rce {
         self.phase.forget(slot.index());
         self.rate.forget(slot.index());
     }
+}
+
+/// The rate of the first seconds, as a change of the own: that of the mean of the members' clocks as they ran *before* they
+/// agreed. Everyone computes it from constants; taking over the rates of peers that do the same at the same time would
+/// lose their mean (ten nodes within 50 ppm settled up to 14 ppm off it). Which rate a cluster starts with is arbitrary
+/// within its members' spread, so a bounded say is enough against liars here. `None` once the start is over, or if
+/// most of the others did not start with this node.
+fn start_rate(view: &View<'_>) -> Option<f64> {
+    if view.elapsed_s >= START_RATE_S || !view.own_counts {
+        return None;
+    }
+    let mut rates = [0.0; PEERS_MAX + 1];
+    rates[0] = view.own_start;
+    let mut count = 1;
+    for rate in view.voices.iter().filter_map(|v| v.start_g) {
+        rates[count] = rate;
+        count += 1;
+    }
+    if 2 * (count - 1) < view.voices.len() {
+        return None;
+    }
+    let rates = &mut rates[..count];
+    let centre = trimmed_mean(rates, view.faults);
+    let reach = START_RATE_REACH;
+    Some(rates.iter().map(|r| r.clamp(centre - reach, centre + reach)).sum::<f64>() / count as f64)
+}
+
+/// The mean without the `trim` largest and smallest, as far as there are enough.
+fn trimmed_mean(numbers: &mut [f64], trim: usize) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    let trim = trim.min((numbers.len() - 1) / 2);
+    let inner = &numbers[trim..numbers.len() - trim];
+    inner.iter().sum::<f64>() / inner.len() as f64
 }
 
 /// How far the ensemble has left its oscillators since it agreed: the trimmed mean of what each member's V has gained on
@@ -89,11 +128,7 @@ fn drag(view: &View<'_>) -> f64 {
         drifts[count] = drift;
         count += 1;
     }
-    let drifts = &mut drifts[..count];
-    drifts.sort_unstable_by(f64::total_cmp);
-    let trim = view.faults.min((count - 1) / 2);
-    let inner = &drifts[trim..count - trim];
-    inner.iter().sum::<f64>() / inner.len() as f64
+    trimmed_mean(&mut drifts[..count], view.faults)
 }
 
 #[cfg(test)]
@@ -105,6 +140,7 @@ mod tests {
             slot: PeerSlot(slot),
             z_ns,
             g,
+            start_g: None,
             edge_var: 100.0,
             edge_rate_var: 1e-18,
             noise_var: 900.0,
@@ -113,7 +149,7 @@ mod tests {
     }
 
     fn view(voices: &[Voice], faults: usize) -> View<'_> {
-        View { voices, faults, own_counts: true, elapsed_s: 100.0, own_drift: Some(0.0) }
+        View { voices, faults, own_counts: true, elapsed_s: 100.0, own_start: 0.0, own_drift: Some(0.0) }
     }
 
     #[test]
@@ -121,6 +157,15 @@ mod tests {
         let verdict = Rce::new(4).decide(&view(&[voice(0, 30.0, 3e-9)], 0), 0.0625);
         assert_eq!(verdict.phase_ns, 15.0);
         assert!((verdict.rate - 1.5e-9 * 0.0625 / 2.0).abs() < 1e-20);
+    }
+
+    #[test]
+    fn at_the_start_the_rate_is_that_of_the_mean_of_the_clocks_as_they_ran_before() {
+        // The peer, 3 ppm faster by itself, has already moved to the mean; so has this node, by 1.5 ppm.
+        let mut voices = [voice(0, 0.0, 0.0)];
+        voices[0].start_g = Some(1.5e-6);
+        let early = View { elapsed_s: 0.5, own_start: -1.5e-6, ..view(&voices, 0) };
+        assert!(Rce::new(4).decide(&early, 0.0625).rate.abs() < 1e-18, "the mean is kept");
     }
 
     #[test]

@@ -2,6 +2,20 @@
 //! correction and one claim. Sans-IO: no clock, thread, log or randomness; time is passed in; nothing is allocated after
 //! construction. The daemon runs one of these, the simulator thousands.
 //!
+//! Who is heard, in order of precedence (`standing` has the words):
+//! - While a *reference* is alive, peers hear references only, their own V counts for nothing, and floor((r-1)/3) of r
+//!   references may lie. A reference hears nobody; its V is what its clock reads, with the promise zero by definition.
+//! - A node that tracked under references which are all gone now shows *holdover*: it and its like go on agreeing as
+//!   equals and steering, but their bound keeps growing, because it is against the references. It ends when one returns.
+//! - A node without agreement that hears more than twice f nodes which agreed before it came *joins*: it hears only the
+//!   settled, asks for no weight, and takes V over whole. Otherwise all who start are equals, and stay so.
+//! - An *observer* moves its own V like one that joins, so that its offset can be shown, but never its clock.
+//!
+//! The bound: of the peers that count and have settled, all but the f furthest have their clocks within it of this one
+//! (the f furthest are left out because liars can inflate them; with f = 0 it is all of them). Of two honest nodes, either
+//! one is within the other's bound, or both leave each other out, and then share, with n >= 3f+1, an honest peer within
+//! both bounds: so the *sum* of their bounds holds for any honest pair, whatever the liars do.
+//!
 //! Signs: inside, everything is peer minus self; [`NodeView`] and [`PeerView`] turn it round for people.
 
 mod exercise;
@@ -41,6 +55,8 @@ const DECISION_NS: i64 = 250_000_000;
 const FAULTS_HOLD_NS: i64 = 10_000_000_000;
 /// Rates count as agreed for the anchor after this long in track, seconds: ten time constants of the rate.
 const ANCHOR_AFTER_S: f64 = 20.0;
+/// A decision that moves V by more than this, and by more than thirty sigma, is no agreement, ns.
+const APART_NS: f64 = 1_000.0;
 /// A longer pause between ticks (a suspended machine) counts as this, seconds.
 const DT_MAX_S: f64 = 60.0;
 /// Wander assumed until edges have said more, q in 1/s: 1e-9/sqrt(s), an ordinary crystal.
@@ -125,6 +141,9 @@ pub struct Pipeline {
     ticked: RawTime,
     /// When the first peer was heard that counts; `None` while there is none.
     first_heard: Option<RawTime>,
+    /// When this node began to agree with others, and V's rate then; no time once it has been without them.
+    started: Option<RawTime>,
+    start_rate: f64,
     joining: bool,
     /// References lead now; did when this node last tracked.
     led: bool,
@@ -170,6 +189,8 @@ impl Pipeline {
             claim: Claim::unset(start, config.role),
             ticked: now,
             first_heard: None,
+            started: None,
+            start_rate: start.rate,
             joining: false,
             led: false,
             led_once: false,
@@ -327,7 +348,7 @@ impl Pipeline {
             let candidate = peer.candidate(now);
             voters += usize::from(candidate.votes());
             settled += usize::from(candidate.settled() && candidate.warm);
-            elders += usize::from(candidate.settled() && !peer.seen_unsettled);
+            elders += usize::from(candidate.settled() && (!peer.seen_unsettled || self.mode.tracked_once()));
             references += usize::from(candidate.refers() && (starting || candidate.warm));
         }
         self.alive = voters + references + usize::from(self.config.role != Role::Observer);
@@ -369,10 +390,8 @@ impl Pipeline {
             self.faults = usize::from(faults);
             return members > 2 * self.faults;
         }
-        if self.led || allowed >= self.faults {
-            self.faults = allowed;
-            self.fewer_since = None;
-        } else if now.since(*self.fewer_since.get_or_insert(now)) >= FAULTS_HOLD_NS {
+        let held = !self.led && allowed < self.faults;
+        if !held || now.since(*self.fewer_since.get_or_insert(now)) >= FAULTS_HOLD_NS {
             self.faults = allowed;
             self.fewer_since = None;
         }
@@ -387,15 +406,12 @@ impl Pipeline {
             self.used = 0;
             return Verdict::default();
         }
-        let elapsed_s = match self.first_heard {
-            Some(first) if !self.mode.tracked_once() => (now.since(first) - DECISION_NS) as f64 * 1e-9,
-            _ => f64::INFINITY,
-        };
         let view = View {
             voices: &self.voices,
             faults: self.faults,
             own_counts,
-            elapsed_s,
+            elapsed_s: self.started.map_or(f64::INFINITY, |started| now.since(started) as f64 * 1e-9),
+            own_start: self.start_rate - self.mapping.rate,
             own_drift: self.rate_at_agreement.map(|before| self.mapping.rate - before),
         };
         let verdict = self.consensus.decide(&view, dt_s);
@@ -419,14 +435,20 @@ impl Pipeline {
         let heard = !self.voices.is_empty();
         let first_heard = if heard { *self.first_heard.get_or_insert(now) } else { now };
         let decided = self.state() != NodeState::Unset || now.since(first_heard) >= DECISION_NS;
-        let noise_ns = 3.0 * verdict.sigma_ns.max(1.0);
+        let (moved_ns, sigma_ns) = (verdict.phase_ns.abs(), verdict.sigma_ns.max(1.0));
         let signs = Signs {
             usable: heard && decided,
-            close: heard && verdict.phase_ns.abs() <= noise_ns,
+            close: heard && moved_ns <= 3.0 * sigma_ns,
+            apart: heard && moved_ns > APART_NS.max(30.0 * sigma_ns),
             caught_up: self.config.role != Role::Peer || Guard::caught_up(self.lag_ns, verdict.sigma_ns),
             leaderless: self.leaderless(),
         };
         let changed = self.mode.tick(signs, dt_s);
+        match changed {
+            Some((NodeState::Unset, _)) => (self.started, self.start_rate) = (Some(now), self.mapping.rate),
+            Some((_, NodeState::Holdover | NodeState::Unset)) => self.started = None,
+            _ => {}
+        }
         match self.mode.state() {
             NodeState::Track => {
                 self.led_once |= self.led;

@@ -4,7 +4,7 @@
 use super::standing::{Candidate, Standing, settled};
 use crate::consensus::Voice;
 use crate::filter::{EdgeFilter, FilterKind, Outcome, Pair};
-use crate::flow::{Claim, Exchange, Mapping, PeerIdentity, Relation, StampClass};
+use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, StampClass};
 use crate::limits::{DRIFT_RATE, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN};
 use crate::unit::{PeerSlot, RawTime};
 
@@ -33,11 +33,15 @@ pub(super) struct Peer {
     admitted: bool,
     /// Has been seen before it was settled: it started when this node did, or later.
     pub seen_unsettled: bool,
-    /// Rate of its V over its raw clock when both had agreed for a while.
+    /// Rate of its V over its raw clock before it agreed with anybody.
+    start_rate: Option<f64>,
+    /// The same when both had agreed for a while.
     pub rate_at_agreement: Option<f64>,
     /// Its V minus own V at this tick, ns, before the tick's decision, and its rate.
     pub z_ns: f64,
     pub g: f64,
+    /// The rate its V would have had it kept to that of its start.
+    start_g: Option<f64>,
     /// How far its clock can be from the own one, ns; infinite if nothing can be said.
     pub bound_ns: f64,
     pub rx_class: StampClass,
@@ -56,9 +60,11 @@ impl Peer {
             standing: Standing::NoSamples,
             admitted: false,
             seen_unsettled: false,
+            start_rate: None,
             rate_at_agreement: None,
             z_ns: 0.0,
             g: 0.0,
+            start_g: None,
             bound_ns: f64::INFINITY,
             rx_class: StampClass::User,
             tx_class: StampClass::User,
@@ -76,6 +82,7 @@ impl Peer {
         self.standing = Standing::NoSamples;
         self.admitted = false;
         self.seen_unsettled = false;
+        self.start_rate = None;
         self.rate_at_agreement = None;
         (self.z_ns, self.g, self.bound_ns) = (0.0, 0.0, f64::INFINITY);
     }
@@ -88,6 +95,9 @@ impl Peer {
             self.claim = said;
         }
         self.seen_unsettled |= !settled(&exchange.claim);
+        if let Some(start) = said.filter(|c| c.state == NodeState::Unset) {
+            self.start_rate = Some(start.mapping.rate);
+        }
         let outcome = self.filter.on_exchange(exchange, &pair(own, said.as_ref()));
         if outcome == Outcome::Impossible {
             return outcome;
@@ -110,8 +120,8 @@ impl Peer {
         let (Some(relation), Some(claim)) = (&self.relation, &self.claim) else { return };
         let theirs = now.plus(relation.base_ns).plus(relation.offset_ns.floor() as i64);
         self.z_ns = claim.mapping.offset_difference_ns(theirs, own, now, relation.base_ns) + relation.offset_ns;
-        let (f, b) = (relation.rate, claim.mapping.rate);
-        self.g = (f + b + f * b - own.rate) / (1.0 + own.rate);
+        self.g = rate_apart(relation.rate, claim.mapping.rate, own.rate);
+        self.start_g = self.start_rate.map(|start| rate_apart(relation.rate, start, own.rate));
     }
 
     pub(super) fn candidate(&self, now: RawTime) -> Candidate<'_> {
@@ -122,6 +132,7 @@ impl Peer {
             heard: self.relation.is_some(),
             silent: self.age_ns(now) > self.silence_ns(),
             warm,
+            admitted: self.admitted,
         }
     }
 
@@ -148,6 +159,7 @@ impl Peer {
             slot,
             z_ns: self.z_ns,
             g: self.g,
+            start_g: self.start_g,
             edge_var: relation.edge_var.max(1e-6),
             edge_rate_var: relation.edge_rate_var.max(1e-30),
             noise_var: relation.noise_var.max(1e-6),
@@ -170,6 +182,11 @@ impl Peer {
     pub(super) fn wander(&self) -> Option<f64> {
         self.relation.filter(|r| r.samples >= WANDER_SAMPLES).map(|r| r.pair_wander / 2.0)
     }
+}
+
+/// How much faster the peer's V runs than own V: its raw clock against the own, and each V against its raw clock.
+fn rate_apart(raw: f64, theirs: f64, own: f64) -> f64 {
+    (raw + theirs + raw * theirs - own) / (1.0 + own)
 }
 
 /// What both ends of an edge agree on: everything symmetric in the two claims.

@@ -88,6 +88,8 @@ pub(super) struct Candidate<'a> {
     pub silent: bool,
     /// Whether its clock is known well enough to enter an agreement that holds, or has been in it before.
     pub warm: bool,
+    /// Whether its word has counted before.
+    pub admitted: bool,
 }
 
 impl Candidate<'_> {
@@ -168,7 +170,8 @@ impl Situation {
         }
         match claim.state {
             NodeState::Acquire if starting || self.joining || self.state == NodeState::Holdover => Standing::Acquiring,
-            NodeState::Acquire if self.enough_settled => Standing::Acquiring,
+            // Those who start together stay equals, whoever says first that he tracks.
+            NodeState::Acquire if self.enough_settled && !peer.admitted => Standing::Acquiring,
             NodeState::Holdover if self.state == NodeState::Track && !self.joining => Standing::Coasting,
             _ if starting || peer.warm => Standing::Used,
             _ => Standing::Learning,
@@ -188,16 +191,11 @@ mod tests {
     }
 
     fn judged(situation: Situation, claim: &Claim) -> Standing {
-        situation.judge(Candidate { claim: Some(claim), heard: true, silent: false, warm: true })
+        situation.judge(Candidate { claim: Some(claim), heard: true, silent: false, warm: true, admitted: false })
     }
 
-    const TRACKING: Situation = Situation {
-        role: Role::Peer,
-        state: NodeState::Track,
-        joining: false,
-        led: false,
-        enough_settled: true,
-    };
+    const TRACKING: Situation =
+        Situation { role: Role::Peer, state: NodeState::Track, joining: false, led: false, enough_settled: true };
     const COLD: Situation = Situation { state: NodeState::Acquire, enough_settled: false, ..TRACKING };
 
     #[test]
@@ -206,6 +204,14 @@ mod tests {
         assert_eq!(judged(TRACKING, &claim(NodeState::Track, true, Role::Peer)), Standing::Joining);
         assert_eq!(judged(TRACKING, &claim(NodeState::Track, false, Role::Peer)), Standing::Used);
         assert_eq!(judged(TRACKING, &claim(NodeState::Holdover, false, Role::Peer)), Standing::Coasting);
+    }
+
+    #[test]
+    fn an_acquiring_newcomer_is_not_heard_by_an_agreement_but_one_who_started_with_it_is() {
+        let claim = claim(NodeState::Acquire, false, Role::Peer);
+        let newcomer = Candidate { claim: Some(&claim), heard: true, silent: false, warm: true, admitted: false };
+        assert_eq!(TRACKING.judge(newcomer), Standing::Acquiring);
+        assert_eq!(TRACKING.judge(Candidate { admitted: true, ..newcomer }), Standing::Used);
     }
 
     #[test]
@@ -242,9 +248,19 @@ mod tests {
     #[test]
     fn every_standing_has_a_word_of_its_own() {
         let all = [
-            Standing::Used, Standing::NoSamples, Standing::Silent, Standing::Learning, Standing::Joining,
-            Standing::Acquiring, Standing::Coasting, Standing::Observer, Standing::Led, Standing::Unneeded,
-            Standing::NoQuorum, Standing::Absurd, Standing::Outlier,
+            Standing::Used,
+            Standing::NoSamples,
+            Standing::Silent,
+            Standing::Learning,
+            Standing::Joining,
+            Standing::Acquiring,
+            Standing::Coasting,
+            Standing::Observer,
+            Standing::Led,
+            Standing::Unneeded,
+            Standing::NoQuorum,
+            Standing::Absurd,
+            Standing::Outlier,
         ];
         for (index, one) in all.iter().enumerate() {
             assert!(all[..index].iter().all(|o| o.as_str() != one.as_str() && o.reason() != one.reason()));

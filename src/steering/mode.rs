@@ -6,7 +6,7 @@ use crate::flow::NodeState;
 const CLOSE_S: f64 = 1.0;
 /// A node that joined a settled cluster asks for weight after it has agreed for this long, seconds (ALGORITHMS 3.3).
 const JOINED_S: f64 = 5.0;
-/// A tracking node that has not agreed for this long acquires anew, seconds.
+/// A tracking node that has been apart for this long acquires anew, seconds.
 const ESTRANGED_S: f64 = 10.0;
 
 /// What one tick has seen.
@@ -16,6 +16,8 @@ pub struct Signs {
     pub usable: bool,
     /// The decision moved V by no more than noise explains.
     pub close: bool,
+    /// It moved V by so much that this is no agreement.
+    pub apart: bool,
     /// The delivered clock is where V is, or is none of this node's business.
     pub caught_up: bool,
     /// The references that this node followed are gone; it agrees with its peers but not with them.
@@ -52,11 +54,8 @@ impl Mode {
 
     /// Takes in what a tick has seen; `dt_s` has passed since the last. Returns the states before and after if they differ.
     pub fn tick(&mut self, signs: Signs, dt_s: f64) -> Option<(NodeState, NodeState)> {
-        (self.close_s, self.apart_s) = match (signs.usable, signs.close) {
-            (true, true) => (self.close_s + dt_s, 0.0),
-            (true, false) => (0.0, self.apart_s + dt_s),
-            (false, _) => (0.0, 0.0),
-        };
+        self.close_s = if signs.usable && signs.close { self.close_s + dt_s } else { 0.0 };
+        self.apart_s = if signs.usable && signs.apart { self.apart_s + dt_s } else { 0.0 };
         let before = self.state;
         self.state = self.next(signs);
         if self.state == before {
@@ -100,8 +99,8 @@ impl Mode {
 mod tests {
     use super::*;
 
-    const GOOD: Signs = Signs { usable: true, close: true, caught_up: true, leaderless: false };
-    const ALONE: Signs = Signs { usable: false, close: false, caught_up: true, leaderless: false };
+    const GOOD: Signs = Signs { usable: true, close: true, apart: false, caught_up: true, leaderless: false };
+    const ALONE: Signs = Signs { usable: false, close: false, apart: false, caught_up: true, leaderless: false };
 
     fn after(signs: &[(Signs, u32)]) -> NodeState {
         let mut mode = Mode::default();
@@ -115,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_node_walks_the_table() {
-        let apart = Signs { close: false, ..GOOD };
+        let apart = Signs { close: false, apart: true, ..GOOD };
         let lagging = Signs { caught_up: false, ..GOOD };
         let leaderless = Signs { leaderless: true, ..GOOD };
         let tracking = (GOOD, 40);
