@@ -86,7 +86,10 @@ impl Law {
 
     /// One draw, ns.
     pub fn draw(&self, stream: &mut Stream) -> f64 {
-        self.0.iter().map(|(part, term)| if *part >= 1.0 || stream.chance(*part) { term.draw(stream) } else { 0.0 }).sum()
+        self.0
+            .iter()
+            .map(|(part, term)| if *part >= 1.0 || stream.chance(*part) { term.draw(stream) } else { 0.0 })
+            .sum()
     }
 
     /// Mean, ns.
@@ -139,9 +142,16 @@ fn term(text: &str) -> Result<(f64, Term), String> {
             let shape = words.next().and_then(|w| w.parse::<f64>().ok()).filter(|shape| *shape > 0.0);
             Term::Pareto(scale, shape.ok_or("'pareto' needs a scale and a positive shape, as in 'pareto 5us 2.5'")?)
         }
-        constant => Term::Constant(constant.parse::<Span>().map_err(|_| {
-            format!("'{constant}' is no law: write a span, or normal, uniform, exp, exp*exp or pareto and a span")
-        })?.0),
+        constant => Term::Constant(
+            constant
+                .parse::<Span>()
+                .map_err(|_| {
+                    format!(
+                        "'{constant}' is no law: write a span, or normal, uniform, exp, exp*exp or pareto and a span"
+                    )
+                })?
+                .0,
+        ),
     };
     match words.next() {
         Some(rest) => Err(format!("'{rest}' is too much in '{}'", text.trim())),
@@ -221,7 +231,9 @@ mod tests {
 
     #[test]
     fn mean_and_variance_are_those_of_the_draws() {
-        for text in ["normal 30ns", "exp 10us + normal 100ns", "10% exp 20us + normal 100ns", "exp*exp 200us", "pareto 5us 6"] {
+        for text in
+            ["normal 30ns", "exp 10us + normal 100ns", "10% exp 20us + normal 100ns", "exp*exp 200us", "pareto 5us 6"]
+        {
             let law: Law = text.parse().unwrap();
             let drawn = draws(text, 400_000);
             let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
@@ -249,7 +261,9 @@ mod tests {
 
     #[test]
     fn a_wrong_law_is_refused_by_naming_the_word() {
-        for (text, word) in [("gamma 3us", "gamma"), ("exp", "exp"), ("exp 10us 4", "4"), ("120% exp 1us", "120"), ("", "missing")] {
+        for (text, word) in
+            [("gamma 3us", "gamma"), ("exp", "exp"), ("exp 10us 4", "4"), ("120% exp 1us", "120"), ("", "missing")]
+        {
             assert!(text.parse::<Law>().unwrap_err().contains(word), "{text}");
         }
     }
