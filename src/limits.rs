@@ -15,6 +15,13 @@ pub const KEY_BYTES_MAX: usize = 64;
 /// Events that fit between the hot and the discipline thread: two seconds of 128 peers at 8/s, from both sides, halved twice.
 pub const RING_EVENTS: usize = 1024;
 
+/// Notes that fit between the discipline and the control thread: a second of 128 peers at 8/s, recorded.
+pub const NOTES: usize = 1024;
+/// Clients of the status socket served at one time.
+pub const STATUS_CLIENTS_MAX: usize = 16;
+/// A status client that has not asked or not read within this is cut off, ns.
+pub const STATUS_PATIENCE_NS: i64 = 2_000_000_000;
+
 /// Exchanges a second and peer: slowest and fastest accepted.
 pub const RATE_HZ_MIN: f64 = 0.01;
 /// See [`RATE_HZ_MIN`].
@@ -49,6 +56,9 @@ pub const PEER_PACKETS_BURST: u32 = 512;
 pub const STRANGER_PACKETS_PER_S: u32 = 256;
 /// See [`STRANGER_PACKETS_PER_S`].
 pub const STRANGER_PACKETS_BURST: u32 = 128;
+
+/// In hybrid mode the hot thread spins this long after a packet before it blocks, ns.
+pub const HYBRID_SPIN_NS: i64 = 50_000;
 
 /// Steering ticks a second.
 pub const TICK_HZ: i64 = 16;

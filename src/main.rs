@@ -1,3 +1,7 @@
-//! The `llts` program: parses, chooses a command, maps errors to exit codes.
+//! The `llts` program: hands over to the words of the command line and comes back with an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    llts::cli::main()
+}

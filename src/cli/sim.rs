@@ -1,13 +1,14 @@
 //! `llts sim`: runs scenarios of the simulator and shows what came out. Touches no clock and sends no packet.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::consensus::Algorithm;
+use super::exit::{Failure, say};
+use crate::pipeline::Algorithm;
 use crate::sim::limit::limit_ns;
 use crate::sim::plot::{Trace, draw};
 use crate::sim::quantity::Span;
@@ -19,7 +20,7 @@ const SEED_DEFAULT: u64 = 1;
 
 /// Options of `llts sim`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct SimArgs {
+pub(super) struct SimArgs {
     /// Scenario: a name, the number it begins with, or a file
     #[arg(required_unless_present_any = ["list", "explain"], conflicts_with_all = ["list", "explain"])]
     pub scenario: Option<String>,
@@ -46,32 +47,18 @@ pub struct SimArgs {
     pub plot: Option<PathBuf>,
 }
 
-/// Why `llts sim` did not do what it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SimError {
-    /// The command line or a scenario is wrong.
-    #[error("{0}")]
-    Usage(String),
-    /// Something could not be done.
-    #[error("{0}")]
-    Runtime(String),
-}
-
-/// Runs `llts sim`. `Ok(true)` if every bound held (or none was asked for), `Ok(false)` if one did not: exit code 1.
-///
-/// # Errors
-/// A scenario that is not there or is wrong, an unknown algorithm, a file that cannot be written.
-pub fn run(args: &SimArgs) -> Result<bool, SimError> {
+/// Runs scenarios, or tells of them. A bound that does not hold is a failure.
+pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
     if args.list {
-        return list().map(|()| true);
+        return list();
     }
     if let Some(name) = &args.explain {
-        return explain(name).map(|()| true);
+        return explain(name);
     }
-    let name = args.scenario.as_deref().ok_or_else(|| SimError::Usage("name a scenario, or see --list".into()))?;
+    let name = args.scenario.as_deref().ok_or_else(|| Failure::Usage("name a scenario, or see --list".into()))?;
     let (scenario, _) = find(name)?;
     let algorithm = args.algorithm.as_deref().unwrap_or(&scenario.cluster.algorithm);
-    let algorithm: Algorithm = algorithm.parse().map_err(|e| SimError::Usage(format!("--algorithm: {e}")))?;
+    let algorithm: Algorithm = algorithm.parse().map_err(|e| Failure::Usage(format!("--algorithm: {e}")))?;
     let count = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { scenario.seeds.max(1) });
     let first = args.seed.unwrap_or(SEED_DEFAULT);
     let seeds: Vec<u64> = (0..count).map(|n| seed_of(first, n)).collect();
@@ -84,7 +71,7 @@ pub fn run(args: &SimArgs) -> Result<bool, SimError> {
         let mut trace = Trace::new(&scenario);
         let report = run_once(&scenario, algorithm, seeds[0], &|| bar.inc(1), Some(&mut trace));
         let title = format!("{}, {algorithm}, seed {}", scenario.name, seeds[0]);
-        draw(file, &scenario, &title, &trace).map_err(SimError::Runtime)?;
+        draw(file, &scenario, &title, &trace).map_err(runtime)?;
         reports.push(report);
         rest = &seeds[1..];
     }
@@ -93,14 +80,21 @@ pub fn run(args: &SimArgs) -> Result<bool, SimError> {
 
     let text = if args.json { json(&reports) } else { table(&scenario, &reports, started.elapsed().as_secs_f64()) };
     say(&text)?;
-    Ok(reports.iter().all(|report| report.pass))
+    match reports.iter().filter(|report| !report.pass).count() {
+        0 => Ok(()),
+        failed => Err(runtime(format!("{failed} of {} runs of {} broke a bound", reports.len(), scenario.name))),
+    }
+}
+
+fn runtime(sentence: String) -> Failure {
+    Failure::Runtime(anyhow::anyhow!(sentence))
 }
 
 /// The scenario called `name`, and its text.
-fn find(name: &str) -> Result<(Scenario, String), SimError> {
+fn find(name: &str) -> Result<(Scenario, String), Failure> {
     let path = Path::new(name);
     let (name, text) = if path.extension().is_some_and(|ending| ending == "toml") {
-        let unread = |error| SimError::Usage(format!("the scenario {name} cannot be read: {error}"));
+        let unread = |error| Failure::Usage(format!("the scenario {name} cannot be read: {error}"));
         let text = std::fs::read_to_string(path).map_err(unread)?;
         (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), text)
     } else {
@@ -108,26 +102,26 @@ fn find(name: &str) -> Result<(Scenario, String), SimError> {
         let number = format!("{name}-");
         let by_number = || scenarios.iter().find(|(shipped, _)| shipped.starts_with(&number));
         let found = scenarios.get_key_value(name).or_else(by_number).ok_or_else(|| {
-            SimError::Usage(format!(
+            Failure::Usage(format!(
                 "there is no scenario '{name}': see `llts sim --list`, or name a file ending in .toml"
             ))
         })?;
         ((*found.0).to_owned(), (*found.1).to_owned())
     };
-    let scenario = Scenario::parse(&name, &text).map_err(SimError::Usage)?;
+    let scenario = Scenario::parse(&name, &text).map_err(Failure::Usage)?;
     Ok((scenario, text))
 }
 
-fn list() -> Result<(), SimError> {
+fn list() -> Result<(), Failure> {
     let mut out = String::new();
     for (name, text) in shipped() {
-        let scenario = Scenario::parse(name, text).map_err(SimError::Runtime)?;
+        let scenario = Scenario::parse(name, text).map_err(runtime)?;
         writeln!(out, "{name:<32} {}", scenario.summary).expect("a string takes everything");
     }
     say(&out)
 }
 
-fn explain(name: &str) -> Result<(), SimError> {
+fn explain(name: &str) -> Result<(), Failure> {
     let (scenario, text) = find(name)?;
     let limit = match limit_ns(&scenario) {
         Some(limit) => format!("linear limit of the pairwise error (steady-state Kalman filter): {}", Span(limit)),
@@ -195,17 +189,8 @@ fn table(scenario: &Scenario, reports: &[Report], elapsed_s: f64) -> String {
 }
 
 /// The command that repeats a run.
-#[must_use]
-pub fn replay(report: &Report) -> String {
+fn replay(report: &Report) -> String {
     format!("llts sim {} --algorithm {} --seed {}", report.scenario, report.algorithm, report.seed)
-}
-
-fn say(text: &str) -> Result<(), SimError> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever read it has read enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.map_err(|error| SimError::Runtime(format!("the result cannot be written: {error}"))),
-    }
 }
 
 #[cfg(test)]
@@ -221,7 +206,11 @@ mod tests {
 
     #[test]
     fn a_scenario_that_is_not_there_is_answered_with_where_to_look() {
-        assert!(find("nowhere").unwrap_err().to_string().contains("--list"));
-        assert!(find("nowhere.toml").unwrap_err().to_string().contains("cannot be read"));
+        let said = |name| match find(name) {
+            Err(Failure::Usage(sentence)) => sentence,
+            _ => panic!("{name} was found"),
+        };
+        assert!(said("nowhere").contains("--list"));
+        assert!(said("nowhere.toml").contains("cannot be read"));
     }
 }

@@ -1,1 +1,79 @@
-//! The clock room.
+//! Things that can be read and steered: the delivered clock C of a node, and the raw scale beneath it. Measures and
+//! obeys; holds no filter and decides nothing.
+
+mod oscillator;
+mod source;
+mod stamps;
+mod system;
+mod virtual_clock;
+
+use std::fmt;
+use std::io;
+
+pub use oscillator::Oscillator;
+pub use source::{Machine, TimeSource};
+pub use stamps::StampConverter;
+pub use system::{SYSTEM_LOCK_PATH, SystemClock, SystemClockError};
+pub use virtual_clock::{SEGMENTS_KEPT, Segment, Segments, VirtualClock};
+
+use crate::flow::{Correction, Reading};
+
+/// A clock that this node delivers to its users, and that follows V.
+pub trait Clock: Send {
+    /// Reads the clock and the node's raw oscillator at one instant. Always measured, never computed from commands.
+    ///
+    /// # Errors
+    /// If the clock cannot be read now.
+    fn read(&mut self) -> io::Result<Reading>;
+
+    /// Obeys: first the step, then the new rate, which holds until the next correction. Allocates nothing.
+    ///
+    /// # Errors
+    /// If the kernel refuses; the clock then goes on as before.
+    fn apply(&mut self, correction: &Correction) -> io::Result<()>;
+
+    /// Gives the clock up at exit: whoever reads it later must not take it for synchronised, but it keeps its rate,
+    /// which is the best anyone knows.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    fn release(&mut self) -> io::Result<()>;
+
+    /// How much faster than raw the clock was last told to run, or was found running (seconds per second).
+    fn rate(&self) -> f64;
+
+    /// What sort of clock this is.
+    fn kind(&self) -> ClockKind;
+
+    /// For a virtual clock, how it has run lately against this machine's CLOCK_MONOTONIC_RAW: with it a bystander can
+    /// compute what the clock showed at any recent instant.
+    fn segments(&self) -> Option<Segments> {
+        None
+    }
+}
+
+/// The sorts of clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockKind {
+    /// In memory, for unprivileged nodes and for many nodes on one machine.
+    Virtual,
+    /// `CLOCK_REALTIME` of this machine.
+    System,
+}
+
+impl ClockKind {
+    /// The word shown to people and in JSON: `virtual` or `system`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ClockKind::Virtual => "virtual",
+            ClockKind::System => "system",
+        }
+    }
+}
+
+impl fmt::Display for ClockKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,1 +1,20 @@
-//! The engine room.
+//! The daemon: three threads around the core. *hot* answers packets, *discipline* decides and steers, *control* does
+//! everything slow. Between them one queue and single-writer snapshots, listed in docs/ARCHITECTURE.md. No arithmetic on
+//! time is done here.
+
+mod answers;
+mod control;
+mod discipline;
+mod hot;
+pub mod keyfile;
+mod notes;
+mod poll_mode;
+mod ring;
+mod settings;
+mod snapshot;
+mod start;
+mod status_socket;
+mod tickets;
+
+pub use settings::{ClockChoice, KeySource, PollMode, Settings};
+pub use start::{StartError, run};

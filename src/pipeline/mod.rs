@@ -30,13 +30,14 @@ mod testbed;
 #[cfg(test)]
 mod tests;
 
-use crate::consensus::{Algorithm, Consensus, View, Voice};
+use crate::consensus::{Consensus, View, Voice};
 use crate::filter::{FilterKind, Outcome};
 use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Verdict};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::steering::{Guard, GuardConfig, Mode, Signs};
 use crate::unit::{NodeId, PeerSlot, RawTime};
 
+pub use crate::consensus::{ALGORITHMS, Algorithm};
 pub use exercise::Exercise;
 pub use snapshot::{NodeView, PeerView, Snapshot};
 pub use standing::Standing;

@@ -107,7 +107,7 @@ impl Node {
     /// V's error against true time, ns.
     pub fn v_error_ns(&self, t_ns: i64) -> f64 {
         let (whole, frac) = self.pipeline.claim().mapping.offset_at(self.raw(t_ns, 0.0));
-        (whole + self.base_ns - EPOCH_NS) as f64 + frac + self.gained_ns
+        whole.wrapping_add(self.base_ns).wrapping_sub(EPOCH_NS) as f64 + frac + self.gained_ns
     }
 
     /// Sets the clock right and lets it run true: for references, of which there is only one truth.
@@ -310,7 +310,7 @@ impl World {
     fn tick(&mut self, index: usize) {
         let t_ns = self.t_ns();
         let node = &mut self.nodes[index];
-        let clock = EPOCH_NS + t_ns + node.clock_error_ns().round() as i64;
+        let clock = (EPOCH_NS + t_ns).wrapping_add(node.clock_error_ns().round() as i64);
         let reading = Reading { raw: node.raw(t_ns, 0.0), clock: ClockTime::from_nanos(clock) };
         let tick = node.pipeline.tick(reading);
         if let Some(correction) = tick.correction {

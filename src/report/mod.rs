@@ -1,1 +1,18 @@
-//! The report room.
+//! Showing, never deciding: latency histograms, the documents of the status socket and their text for people, and the
+//! recording of exchanges. Nothing here reads a clock, opens a socket or can influence the node that it shows.
+
+mod clock_view;
+mod histogram;
+mod human;
+mod record;
+mod status;
+mod status_text;
+mod table;
+
+pub use clock_view::{ClockView, OscillatorView, Precise, SegmentView};
+pub use histogram::{DisciplineLatencies, HotLatencies, latency_table};
+pub use human::{frequency_text, offset_text, span_text};
+pub use record::{RECORD_LEN, RecordError, RecordReader, RecordWriter};
+pub use status::{ClockStatus, PeerStatus, Status};
+pub use status_text::status_text;
+pub use table::{Align, Table};

@@ -8,9 +8,9 @@ use super::node::{Node, START_OF_TIME_NS, number};
 use super::random::{Purpose, Stream};
 use super::scenario::Scenario;
 use super::world::{Agenda, TrueNs};
-use crate::consensus::Algorithm;
 use crate::exchange::Outgoing;
 use crate::flow::{Role, Stamp};
+use crate::pipeline::Algorithm;
 use crate::wire::DATAGRAM_LEN;
 
 /// What is going to happen. Small, because the agenda moves it about; packets lie elsewhere.

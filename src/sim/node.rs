@@ -11,10 +11,9 @@ use super::random::{Purpose, Stream};
 use super::scenario::Scenario;
 use super::stamp::StampModel;
 use super::world::TrueNs;
-use crate::consensus::Algorithm;
 use crate::exchange::{Config, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Mapping, NodeState, Reading, Role, Stamp};
-use crate::pipeline::{Config as PipelineConfig, Pipeline};
+use crate::pipeline::{Algorithm, Config as PipelineConfig, Pipeline};
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot};
 use crate::wire::{DATAGRAM_LEN, Identity, Keyring, Reject};
 

@@ -13,7 +13,7 @@ use super::random::{Purpose, Stream};
 use super::scenario::Scenario;
 use super::score::Scorer;
 use super::world::SECOND_NS;
-use crate::consensus::Algorithm;
+use crate::pipeline::Algorithm;
 
 /// What came out of one run; the JSON of `llts sim`.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -15,9 +15,9 @@ use super::quantity::{Rate, Span};
 use super::random::Stream;
 use super::stamp::StampModel;
 use super::topology::Topology;
-use crate::consensus::Algorithm;
 use crate::flow::{Role, StampClass};
 use crate::limits::{PEERS_MAX, RATE_HZ_DEFAULT, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, TICK_NS};
+use crate::pipeline::Algorithm;
 
 /// Bytes of one of our packets on a wire: the datagram and its headers down to the preamble.
 const WIRE_BYTES: f64 = 176.0 + 66.0;

@@ -1,0 +1,339 @@
+//! What may be said on the command line: commands, options, their defaults and their help. What each word means together
+//! with the others is decided by the commands.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::exit::{Failure, say};
+use super::quantity::{self, FifoPriority, ListenAddr};
+use super::sim::SimArgs;
+use crate::engine::PollMode;
+use crate::flow::Role;
+use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, ROUNDS_MAX};
+
+/// Keeps the clocks of a cluster of servers in agreement, peer to peer, without a time server.
+///
+/// Without a command it runs a node, as `llts run` does.
+#[derive(Debug, Parser)]
+#[command(name = "llts", version, args_conflicts_with_subcommands = true)]
+struct Llts {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a node until a signal ends it
+    Run(Box<RunArgs>),
+    /// Run several nodes on this machine with clocks thrown off, and show their true error
+    Demo(DemoArgs),
+    /// Show how a node on this machine is doing
+    Status(StatusArgs),
+    /// Make a key
+    Keygen(KeygenArgs),
+    /// Simulate a cluster in virtual time and hold it to its bounds
+    Sim(SimArgs),
+}
+
+/// Options of `llts run`.
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    /// UDP port [default: 4123]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Address to listen on: IP, IP:PORT, or :PORT for every interface; beyond loopback it needs a key [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDR", value_parser = quantity::listen_addr)]
+    pub listen_addr: Option<ListenAddr>,
+    /// Name of this node, the only one of its cluster to have it [default: HOSTNAME:PORT]
+    #[arg(long, value_parser = quantity::name)]
+    pub name: Option<String>,
+    /// Name of the cluster
+    #[arg(long, default_value = "default", value_parser = quantity::name)]
+    pub cluster: String,
+    /// Peers, as host:port,host:port; may be given more than once
+    #[arg(long, value_name = "LIST")]
+    pub peers: Vec<String>,
+    /// Look for peers neither on this machine nor on the local network
+    #[arg(long)]
+    pub no_discovery: bool,
+    /// File with the cluster's keys, as `llts keygen` makes it
+    #[arg(long, value_name = "FILE", conflicts_with = "hmac_key")]
+    pub key_file: Option<PathBuf>,
+    /// The cluster's key itself, as text, HEX:... or B64:...; every user of the machine can read it with ps
+    #[arg(long, value_name = "KEY")]
+    pub hmac_key: Option<String>,
+    /// Exchanges a second with each peer
+    #[arg(long, value_name = "HZ", default_value_t = crate::limits::RATE_HZ_DEFAULT, value_parser = rate_hz)]
+    pub rate: f64,
+    /// Exchanges in the burst with which a peer is met
+    #[arg(long, value_name = "N", default_value_t = ROUNDS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    pub rounds: u32,
+    /// peer: an equal; reference: the cluster's truth, never moves; observer: measures only
+    #[arg(long, default_value = "peer", value_parser = role())]
+    pub role: Role,
+    /// How nodes agree
+    #[arg(long, value_name = "NAME", default_value = "rce")]
+    pub algorithm: String,
+    /// Faulty nodes to tolerate [default: a third of those present]
+    #[arg(long, value_name = "F", value_parser = clap::value_parser!(u16).range(..=FAULTS_MAX))]
+    pub faults: Option<u16>,
+    /// Clock to steer: virtual is in memory, system is the machine's own and needs CAP_SYS_TIME
+    #[arg(long, default_value = "virtual")]
+    pub clock: ClockKind,
+    /// Throw the virtual clock off by this at start, like 10ms or -3us
+    #[arg(long, value_name = "SPAN", allow_hyphen_values = true, value_parser = quantity::span_ns)]
+    pub virtual_offset: Option<i64>,
+    /// Let the virtual clock's oscillator run faster by this, like 20ppm or -350ppb
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true, value_parser = quantity::rate)]
+    pub virtual_drift: Option<f64>,
+    /// At start, step the clock once if it is off by more than this
+    #[arg(long, value_name = "SPAN", default_value = "100ms", allow_hyphen_values = true, value_parser = quantity::positive_span_ns)]
+    pub step_threshold: i64,
+    /// Core for the thread that answers packets
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<usize>,
+    /// Scheduling class of that thread: other, or fifo:N with N from 1 to 99
+    #[arg(long, value_name = "CLASS", default_value = "other", value_parser = quantity::fifo_priority)]
+    pub sched: FifoPriority,
+    /// Lock all memory
+    #[arg(long)]
+    pub mlock: bool,
+    /// How that thread waits: busy spins, block sleeps, hybrid spins a little first; auto chooses and says why
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = poll_mode())]
+    pub poll_mode: PollMode,
+    /// Folder for sockets and announcements [default: /run/llts for root, else the user's own]
+    #[arg(long, value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// Folder for what survives a restart [default: /var/lib/llts for root, else the user's own]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Status socket [default: in the runtime folder]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Record every finished exchange into this file, for replay
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// What to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// End when the process with this id, which must be the parent, ends; for `llts demo`
+    #[arg(long, value_name = "PID", hide = true)]
+    pub end_with_parent: Option<u32>,
+}
+
+/// Options of `llts demo`.
+#[derive(Args, Debug)]
+pub(super) struct DemoArgs {
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=NODES_MAX))]
+    pub nodes: u16,
+    /// For how long
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(4..=86_400))]
+    pub seconds: u32,
+    /// Print nothing but one JSON object, at the end
+    #[arg(long)]
+    pub json: bool,
+    /// How nodes agree
+    #[arg(long, value_name = "NAME", default_value = "rce")]
+    pub algorithm: String,
+    /// How the nodes wait for packets
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = poll_mode())]
+    pub poll_mode: PollMode,
+    /// Exchanges a second with each peer
+    #[arg(long, value_name = "HZ", default_value_t = crate::limits::RATE_HZ_DEFAULT, value_parser = rate_hz)]
+    pub rate: f64,
+    /// Throw the clocks off as an earlier demo with this number did [default: anew each time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Kill this node (1 is the first) with SIGKILL after a quarter of the time, and start it again one second later
+    #[arg(long, value_name = "K", hide = true)]
+    pub kill_restart: Option<u16>,
+}
+
+/// Options of `llts status`.
+#[derive(Args, Debug)]
+pub(super) struct StatusArgs {
+    /// Print the JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// The node's status socket [default: the only one in the runtime folder]
+    #[arg(long, value_name = "PATH", conflicts_with = "runtime_dir")]
+    pub socket: Option<PathBuf>,
+    /// Folder to look for status sockets in [default: that of this user, then that of the system]
+    #[arg(long, value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+}
+
+/// Options of `llts keygen`.
+#[derive(Args, Debug)]
+pub(super) struct KeygenArgs {
+    /// The number by which packets name the key
+    #[arg(long, value_name = "N", default_value_t = crate::engine::keyfile::KEY_ID_DEFAULT, value_parser = clap::value_parser!(u16).range(1..))]
+    pub id: u16,
+    /// Write it to a new file that only its owner can read [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Which clock to steer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ClockKind {
+    /// A clock in memory.
+    Virtual,
+    /// The machine's own.
+    System,
+}
+
+/// More faults than this cannot be tolerated by as many nodes as one node can know: n must be 3 f + 1.
+const FAULTS_MAX: i64 = (PEERS_MAX / 3) as i64;
+/// Nodes of a demo: more would show the machine's limits instead of the algorithm's.
+const NODES_MAX: i64 = 32;
+
+/// Reads the words of a command line, the program's name first.
+///
+/// # Errors
+/// [`Failure::Usage`] with one sentence; [`Failure::Told`] after help or version were printed.
+pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
+    let parsed = Llts::try_parse_from(words);
+    parsed.map(|llts| llts.command.unwrap_or_else(|| Command::Run(Box::new(llts.run)))).map_err(|error| {
+        match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                say(&error.to_string()).err().unwrap_or(Failure::Told)
+            }
+            _ => Failure::Usage(sentence(&error)),
+        }
+    })
+}
+
+/// One sentence of the paragraphs that the parser would print.
+fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let first = first.join(" ");
+    let mut sentence = first.strip_prefix("error: ").unwrap_or(&first).trim_end_matches('.').to_owned();
+    if let Some(similar) = error.get(ContextKind::SuggestedArg).or_else(|| error.get(ContextKind::SuggestedSubcommand))
+    {
+        sentence += &format!(", did you mean '{}'?", similar.to_string().trim_matches('\''));
+    } else if error.kind() != ErrorKind::ValueValidation {
+        sentence += " (see `llts --help`)";
+    }
+    sentence
+}
+
+fn rate_hz(text: &str) -> Result<f64, String> {
+    let hz: f64 = text.parse().map_err(|_| format!("{text:?} is no number of exchanges a second, like 8"))?;
+    if (RATE_HZ_MIN..=RATE_HZ_MAX).contains(&hz) {
+        Ok(hz)
+    } else {
+        Err(format!("{text} is outside of {RATE_HZ_MIN} to {RATE_HZ_MAX} exchanges a second"))
+    }
+}
+
+fn role() -> impl TypedValueParser<Value = Role> {
+    const ROLES: [Role; 3] = [Role::Peer, Role::Reference, Role::Observer];
+    PossibleValuesParser::new(ROLES.map(Role::as_str)).map(|word| {
+        ROLES.into_iter().find(|role| role.as_str() == word).expect("the parser lets only these words pass")
+    })
+}
+
+fn poll_mode() -> impl TypedValueParser<Value = PollMode> {
+    const MODES: [PollMode; 4] = [PollMode::Auto, PollMode::Busy, PollMode::Hybrid, PollMode::Block];
+    PossibleValuesParser::new(MODES.map(PollMode::as_str)).map(|word| {
+        MODES.into_iter().find(|mode| mode.as_str() == word).expect("the parser lets only these words pass")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run_args(line: &str) -> RunArgs {
+        match read(line.split_whitespace().map(OsString::from)) {
+            Ok(Command::Run(args)) => *args,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn fault(line: &str) -> String {
+        match read(line.split_whitespace().map(OsString::from)) {
+            Err(Failure::Usage(sentence)) => sentence,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_description_of_the_command_line_is_consistent() {
+        Llts::command().debug_assert();
+    }
+
+    #[test]
+    fn bare_options_mean_run() {
+        assert_eq!(run_args("llts --port 8080").port, Some(8080));
+        assert_eq!(run_args("llts run --port 8080").port, Some(8080));
+        assert_eq!(run_args("llts").port, None);
+    }
+
+    #[test]
+    fn options_have_the_defaults_that_their_help_promises() {
+        let args = run_args("llts run");
+        assert_eq!((args.rate, args.rounds, args.role), (8.0, 8, Role::Peer));
+        assert_eq!((args.cluster.as_str(), args.algorithm.as_str()), ("default", "rce"));
+        assert_eq!((args.clock, args.step_threshold), (ClockKind::Virtual, 100_000_000));
+        assert_eq!((args.sched, args.poll_mode), (FifoPriority(None), PollMode::Auto));
+    }
+
+    #[test]
+    fn negative_throws_and_repeated_peers_are_taken() {
+        let args = run_args("llts --virtual-offset -10ms --virtual-drift -20ppm --peers a:1,b:2 --peers c:3");
+        assert_eq!((args.virtual_offset, args.virtual_drift), (Some(-10_000_000), Some(-20e-6)));
+        assert_eq!(args.peers, ["a:1,b:2", "c:3"]);
+    }
+
+    #[test]
+    fn numbers_at_their_limits_pass_and_those_beyond_do_not() {
+        for (option, good, bad) in [
+            ("--rate", "0.01", "0.009"),
+            ("--rate", "128", "128.1"),
+            ("--rounds", "1", "0"),
+            ("--rounds", "100", "101"),
+            ("--port", "65535", "65536"),
+            ("--port", "1", "0"),
+            ("--faults", "42", "43"),
+            ("--rate", "1", "nan"),
+        ] {
+            run_args(&format!("llts {option} {good}"));
+            assert!(fault(&format!("llts {option} {bad}")).contains(option), "{option} {bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_line_that_names_the_word() {
+        for (line, expected) in [
+            ("llts --prot 1", "unexpected argument '--prot' found, did you mean '--port'?"),
+            ("llts statsu", "did you mean 'status'?"),
+            (
+                "llts --role king",
+                "invalid value 'king' for '--role <ROLE>' [possible values: peer, reference, observer]",
+            ),
+            ("llts --port", "a value is required for '--port <N>' but none was supplied"),
+            ("llts --key-file a --hmac-key b", "cannot be used with"),
+            ("llts --virtual-drift 20", "\"20\" is no rate: write a number and ppm or ppb, like 20ppm"),
+            ("llts demo --nodes 1", "1 is not in 2..=32"),
+        ] {
+            let sentence = fault(line);
+            assert!(sentence.contains(expected), "{line}: {sentence}");
+            assert_eq!(sentence.lines().count(), 1, "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How a command ends: what a failure says, once, in one sentence, and with which exit code. Also the way to the terminal,
+//! because a reader that has gone is one of the ways to end.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The command line, or a file that it names, is wrong: nothing was started.
+    Usage(String),
+    /// It could not be done.
+    Runtime(anyhow::Error),
+    /// A signal of this number ended it.
+    Interrupted(i32),
+    /// Whoever read the output has heard enough.
+    Unheard,
+    /// The parser of the command line answers itself: help and version.
+    Told,
+}
+
+impl Failure {
+    /// A usage failure from an error whose text is a sentence.
+    pub fn usage(error: impl ToString) -> Self {
+        Failure::Usage(error.to_string())
+    }
+
+    /// Says what there is to say, and the exit code.
+    pub fn report(self) -> ExitCode {
+        match self {
+            Failure::Usage(sentence) => {
+                warn(&sentence);
+                ExitCode::from(2)
+            }
+            Failure::Runtime(error) => {
+                warn(&format!("{error:#}"));
+                ExitCode::FAILURE
+            }
+            Failure::Interrupted(signal) => ExitCode::from(128u8.wrapping_add(signal as u8)),
+            Failure::Unheard | Failure::Told => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Runtime(error.into())
+    }
+}
+
+/// One line to standard error. Line breaks inside become spaces: a sentence is a line.
+pub(super) fn warn(sentence: &str) {
+    let line = sentence.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    // With nobody to read it, the exit code still tells.
+    let _unread = writeln!(io::stderr(), "llts: {line}");
+}
+
+/// Text to standard output, as it is.
+pub(super) fn say(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Unheard),
+        other => other.map_err(|error| anyhow::anyhow!("cannot write to standard output: {error}").into()),
+    }
+}

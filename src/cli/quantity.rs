@@ -1,0 +1,188 @@
+//! How quantities are written on the command line: spans of time, rates, priorities, addresses. Each reading is one function
+//! from text to value, with a fault that says how to write it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::limits::OSCILLATOR_RATE_MAX;
+use crate::unit::rate_to_ppm;
+
+/// The longest span that makes sense to a clock, ns: about three years.
+const SPAN_NS_MAX: f64 = 1e17;
+
+/// A signed span in ns: `250ns`, `-1.5us`, `10ms`, `2s`; nothing but zero may stand without a unit.
+pub(super) fn span_ns(text: &str) -> Result<i64, String> {
+    const UNITS: [(&str, f64); 5] = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
+    let fault = || format!("{text:?} is no span of time: write a number and ns, us, ms or s, like 10ms");
+    let ns = scaled(text, &UNITS).ok_or_else(fault)?;
+    if ns.abs() > SPAN_NS_MAX {
+        return Err(format!("{text:?} is more than three years, which no clock should be corrected by"));
+    }
+    Ok(ns.round() as i64)
+}
+
+/// A span in ns that is not negative.
+pub(super) fn positive_span_ns(text: &str) -> Result<i64, String> {
+    let span_ns = span_ns(text)?;
+    if span_ns < 0 { Err(format!("{text:?} is negative: write a span like 100ms")) } else { Ok(span_ns) }
+}
+
+/// A signed rate, in seconds per second: `20ppm`, `-350ppb`; nothing but zero may stand without a unit.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let fault = || format!("{text:?} is no rate: write a number and ppm or ppb, like 20ppm");
+    // Divided, not multiplied by PPB: a division by 1e9 gives the float that is nearest to what was written.
+    let rate = scaled(text, &[("ppm", 1e3), ("ppb", 1.0)]).ok_or_else(fault)? / 1e9;
+    if rate.abs() > OSCILLATOR_RATE_MAX {
+        let max = rate_to_ppm(OSCILLATOR_RATE_MAX);
+        return Err(format!("{text:?} is more than any working oscillator drifts: write at most {max:.0}ppm"));
+    }
+    Ok(rate)
+}
+
+/// The priority of `--sched`: `fifo:N` with N from 1 to 99, or nothing special for `other`.
+pub(super) fn fifo_priority(text: &str) -> Result<FifoPriority, String> {
+    let fault = || format!("{text:?} is no scheduling class: write other, or fifo:N with N from 1 to 99");
+    if text == "other" {
+        return Ok(FifoPriority(None));
+    }
+    let priority: u8 = text.strip_prefix("fifo:").and_then(|n| n.parse().ok()).ok_or_else(fault)?;
+    if (1..=99).contains(&priority) { Ok(FifoPriority(Some(priority))) } else { Err(fault()) }
+}
+
+/// A `SCHED_FIFO` priority, or `None` for the ordinary class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FifoPriority(pub Option<u8>);
+
+/// What `--listen-addr` said: the parts that it named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListenAddr {
+    /// The address; `None` in `:4123`, which means every interface.
+    pub ip: Option<IpAddr>,
+    /// The port; `None` if only an address was given.
+    pub port: Option<u16>,
+}
+
+/// An address to listen on: `:4123`, `0.0.0.0:4123`, `[::]:4123`, `127.0.0.1` or `::1`.
+pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let found = if let Ok(address) = text.parse::<SocketAddr>() {
+        Some(ListenAddr { ip: Some(address.ip()), port: Some(address.port()) })
+    } else if let Ok(ip) = bare.parse::<IpAddr>() {
+        Some(ListenAddr { ip: Some(ip), port: None })
+    } else {
+        let port = text.strip_prefix(':').filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        port.and_then(|port| port.parse().ok()).map(|port| ListenAddr { ip: None, port: Some(port) })
+    };
+    let many = |ip: IpAddr| ip.is_multicast() || ip == IpAddr::from([255; 4]);
+    match found {
+        Some(listen) if listen.port == Some(0) => Err(format!("{text:?} has port 0: write a port from 1 to 65535")),
+        Some(listen) if listen.ip.is_some_and(many) => {
+            Err(format!("{text:?} is not an address of one machine: write one of this machine's, or :PORT for all"))
+        }
+        Some(listen) => Ok(listen),
+        None => Err(format!(
+            "{text:?} is no address to listen on: write IP:PORT, like 0.0.0.0:4123 or [::]:4123, or :PORT for every interface"
+        )),
+    }
+}
+
+/// A name that is shown and announced: 1 to 255 bytes, nothing that a terminal would obey.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no name: write 1 to 255 characters without control characters"))
+    }
+}
+
+fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))).unwrap_or(text.len());
+    let (number, unit) = (text[..end].parse::<f64>().ok()?, text[end..].trim());
+    if unit.is_empty() {
+        return (number == 0.0).then_some(number);
+    }
+    units.iter().find(|(name, _)| *name == unit).map(|(_, size)| number * size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_a_number_and_a_unit_of_either_sign() {
+        for (text, ns) in [
+            ("0", 0),
+            ("250ns", 250),
+            ("-1.5us", -1_500),
+            ("2µs", 2_000),
+            ("10ms", 10_000_000),
+            ("+2 s", 2_000_000_000),
+            ("1e17", i64::MIN),
+            ("10", i64::MIN),
+            ("ms", i64::MIN),
+            ("1e3ms", i64::MIN),
+            ("5min", i64::MIN),
+            ("nan", i64::MIN),
+            ("100000001s", i64::MIN),
+            ("100000000s", 100_000_000_000_000_000),
+        ] {
+            assert_eq!(span_ns(text).unwrap_or(i64::MIN), ns, "{text}");
+        }
+        assert!(positive_span_ns("-1ms").is_err());
+        assert_eq!(positive_span_ns("0"), Ok(0));
+    }
+
+    #[test]
+    fn a_rate_is_in_ppm_or_ppb_and_within_what_oscillators_do() {
+        assert_eq!(rate("20ppm"), Ok(20e-6));
+        assert_eq!(rate("-350.5ppb"), Ok(-350.5e-9));
+        assert_eq!(rate("500ppm"), Ok(OSCILLATOR_RATE_MAX));
+        for wrong in ["500.001ppm", "-501ppm", "20", "ppm", "20%", ""] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn scheduling_is_other_or_fifo_with_a_priority_that_exists() {
+        assert_eq!(fifo_priority("other"), Ok(FifoPriority(None)));
+        assert_eq!(fifo_priority("fifo:1"), Ok(FifoPriority(Some(1))));
+        assert_eq!(fifo_priority("fifo:99"), Ok(FifoPriority(Some(99))));
+        for wrong in ["fifo:0", "fifo:100", "fifo", "rr:5", "fifo:-1", "fifo:256"] {
+            assert!(fifo_priority(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_to_listen_on_may_lack_its_port_or_its_ip() {
+        let v4 = |port| ListenAddr { ip: Some(IpAddr::from([127, 0, 0, 1])), port };
+        assert_eq!(listen_addr("127.0.0.1:8080"), Ok(v4(Some(8080))));
+        assert_eq!(listen_addr("127.0.0.1"), Ok(v4(None)));
+        assert_eq!(listen_addr(":4123"), Ok(ListenAddr { ip: None, port: Some(4123) }));
+        let v6 = |text: &str, port| ListenAddr { ip: Some(text.parse().unwrap()), port };
+        assert_eq!(listen_addr("[::]:4123"), Ok(v6("::", Some(4123))));
+        assert_eq!(listen_addr("::1"), Ok(v6("::1", None)));
+        assert_eq!(listen_addr("[::1]"), Ok(v6("::1", None)));
+        for wrong in [
+            "",
+            ":",
+            ":0",
+            ":65536",
+            ":+1",
+            "localhost:1",
+            "1.2.3:4",
+            "127.0.0.1:0",
+            "224.0.0.1:1",
+            "255.255.255.255:1",
+        ] {
+            assert!(listen_addr(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_printable_and_not_endless() {
+        assert!(name(&"n".repeat(255)).is_ok());
+        for wrong in ["", "a\nb", "\x1b[2J", &"n".repeat(256)] {
+            assert!(name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The documents of the status socket, made from the snapshots when somebody asks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::Settings;
+use super::hot::HotReport;
+use super::poll_mode::Chosen;
+use super::snapshot::NodeSnapshot;
+use crate::clock::{ClockKind, Oscillator};
+use crate::exchange::Tally;
+use crate::pipeline::{PeerView, Standing};
+use crate::report::{ClockStatus, ClockView, OscillatorView, PeerStatus, SegmentView, Status};
+use crate::sys::seqlock::SeqReader;
+use crate::sys::time::{monotonic_now, raw_now};
+use crate::unit::rate_to_ppb;
+use crate::wire::Reject;
+
+/// What never changes while a node runs.
+#[derive(Clone, Debug)]
+pub struct Constants {
+    /// Where the node listens.
+    pub listen: SocketAddr,
+    /// The clock it delivers.
+    pub clock: ClockKind,
+    /// The machine's raw time at which the oscillator's offset holds, ns.
+    pub epoch_raw_ns: i64,
+    /// The oscillator under a virtual clock.
+    pub oscillator: Oscillator,
+    /// How the hot thread waits, and why.
+    pub poll_mode: Chosen,
+}
+
+/// Makes the documents.
+pub struct Answers {
+    settings: Settings,
+    constants: Constants,
+    began_ns: i64,
+    node: SeqReader<NodeSnapshot>,
+    hot: SeqReader<HotReport>,
+    /// Addresses that are probed, with what the user or an announcement calls them.
+    listed: BTreeMap<SocketAddr, String>,
+}
+
+impl Answers {
+    /// Joins what is constant and the two snapshots.
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        constants: Constants,
+        node: SeqReader<NodeSnapshot>,
+        hot: SeqReader<HotReport>,
+    ) -> Self {
+        let began_ns = monotonic_now();
+        Answers { settings: settings.clone(), constants, began_ns, node, hot, listed: BTreeMap::new() }
+    }
+
+    /// The addresses that are probed from now on.
+    pub fn set_listed(&mut self, listed: &BTreeMap<SocketAddr, String>) {
+        self.listed.clone_from(listed);
+    }
+
+    /// The document for a question, or `None` if there is no such question.
+    #[must_use]
+    pub fn answer(&self, question: &str) -> Option<String> {
+        let document = match question {
+            "status" => serde_json::to_string(&self.status()),
+            "clock" => serde_json::to_string(&self.clock()),
+            _ => return None,
+        };
+        Some(document.expect("the documents are plain data") + "\n")
+    }
+
+    fn status(&self) -> Status {
+        let snapshot = self.node.read();
+        let node = &snapshot.pipeline.node;
+        Status {
+            node: self.settings.name.clone(),
+            cluster: self.settings.cluster.clone(),
+            state: node.state.as_str().to_owned(),
+            role: node.role.as_str().to_owned(),
+            clock: ClockStatus {
+                kind: self.constants.clock.as_str().to_owned(),
+                offset_ns: finite(node.offset_ns),
+                frequency_ppb: finite(rate_to_ppb(node.frequency)),
+            },
+            sigma_ns: finite(node.sigma_ns),
+            bound_ns: finite(node.bound_ns),
+            algorithm: node.algorithm.to_owned(),
+            poll_mode: self.constants.poll_mode.mode.as_str().to_owned(),
+            cpu: self.settings.cpu,
+            listen: self.constants.listen,
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: (monotonic_now() - self.began_ns) as f64 * 1e-9,
+            peers: self.peers(&snapshot),
+            counters: self.counters(&snapshot),
+        }
+    }
+
+    fn peers(&self, snapshot: &NodeSnapshot) -> Vec<PeerStatus> {
+        let mut peers: Vec<PeerStatus> = snapshot.pipeline.peers().map(|view| peer(view, snapshot)).collect();
+        let known: Vec<SocketAddr> = peers.iter().map(|p| p.address).collect();
+        let unheard = self.listed.iter().filter(|(address, _)| !known.contains(address));
+        peers.extend(unheard.map(|(address, label)| PeerStatus {
+            name: label.clone(),
+            address: *address,
+            state: Standing::NoSamples.as_str().to_owned(),
+            reason: "has not answered with a seal of this cluster's key yet".to_owned(),
+            role: None,
+            offset_ns: None,
+            delay_ns: None,
+            sigma_ns: None,
+            bound_ns: None,
+            rx_stamp: None,
+            tx_stamp: None,
+            reach: 0,
+        }));
+        peers.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
+        peers
+    }
+
+    fn counters(&self, snapshot: &NodeSnapshot) -> BTreeMap<String, u64> {
+        let hot = self.hot.read();
+        let tallies = Tally::ALL.map(|t| (t.as_str().to_owned(), hot.protocol.tally(t)));
+        let rejects = Reject::ALL.map(|r| (format!("rejected_{}", r.as_str()), hot.protocol.rejected(r)));
+        let others = [
+            ("ring_dropped", hot.ring_dropped),
+            ("notes_dropped", snapshot.notes_dropped),
+            ("send_failed", hot.send_failed),
+            ("transmit_stamps", hot.transmit_stamps),
+            ("transmit_stamps_missing", hot.transmit_stamps_missing),
+            ("transmit_stamps_late", hot.transmit_stamps_late),
+            ("transmit_stamps_unmatched", hot.socket.stamps_unmatched),
+            ("receive_stamps_kernel", hot.receive_stamps_kernel),
+            ("receive_stamps_user", hot.receive_stamps_user),
+            ("icmp_errors", hot.socket.icmp_errors),
+            ("clock_jumps", hot.clock_jumps),
+        ];
+        tallies.into_iter().chain(rejects).chain(others.map(|(name, n)| (name.to_owned(), n))).collect()
+    }
+
+    fn clock(&self) -> ClockView {
+        let snapshot = self.node.read();
+        let (node, constants) = (&snapshot.pipeline.node, &self.constants);
+        let segments = snapshot.segments.iter().flat_map(|s| s.as_slice().to_vec());
+        ClockView {
+            node: self.settings.name.clone(),
+            // The last tick's reading: after it a newer piece may have begun that this snapshot does not hold yet.
+            raw_ns: constants.oscillator.machine_raw(node.mapping.epoch).min(raw_now()),
+            oscillator: OscillatorView {
+                epoch_raw_ns: constants.epoch_raw_ns,
+                offset_ns: constants.oscillator.offset_ns(),
+                drift_ppb: rate_to_ppb(constants.oscillator.drift()),
+            },
+            sigma_ns: finite(node.sigma_ns),
+            bound_ns: finite(node.bound_ns),
+            frequency_ppb: finite(rate_to_ppb(node.frequency)),
+            state: node.state.as_str().to_owned(),
+            segments: segments
+                .map(|s| SegmentView {
+                    raw_ns: s.machine_raw_ns,
+                    clock_ns: s.clock_ns,
+                    clock_frac_ns: s.clock_frac_ns,
+                    rate: s.rate,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn peer(view: &PeerView, snapshot: &NodeSnapshot) -> PeerStatus {
+    let heard = view.samples > 0;
+    PeerStatus {
+        name: view.identity.name.as_str().to_owned(),
+        address: view.identity.address,
+        state: view.standing.as_str().to_owned(),
+        reason: if view.standing == Standing::Used { String::new() } else { view.standing.reason().to_owned() },
+        role: heard.then(|| view.role.as_str().to_owned()),
+        offset_ns: finite(view.offset_ns),
+        delay_ns: finite(view.delay_ns),
+        sigma_ns: finite(view.sigma_ns),
+        bound_ns: finite(view.bound_ns),
+        rx_stamp: heard.then(|| view.rx_class.as_str().to_owned()),
+        tx_stamp: heard.then(|| view.tx_class.as_str().to_owned()),
+        reach: snapshot.reach[view.identity.slot.index()],
+    }
+}
+
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}

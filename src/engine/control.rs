@@ -1,0 +1,286 @@
+//! The control thread: signals, the status socket, discovery, logs and files. Everything slow lives here, and nothing here
+//! can hold up the other two threads.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_mio::v1_0::Signals;
+use tracing::{error, info, warn};
+
+use super::answers::Answers;
+use super::notes::Note;
+use super::status_socket::StatusSocket;
+use crate::discovery::Discovery;
+use crate::exchange::Roster;
+use crate::flow::NodeState;
+use crate::report::{DisciplineLatencies, HotLatencies, RecordWriter, latency_table};
+use crate::sys::seqlock::SeqWriter;
+use crate::sys::time::monotonic_now;
+
+/// The control thread's ends of what it shares.
+pub(super) struct Lines {
+    pub roster: SeqWriter<Roster>,
+    pub notes: Receiver<Note>,
+    pub hot_latencies_wanted: Sender<Box<HotLatencies>>,
+    pub hot_latencies: Receiver<Box<HotLatencies>>,
+    pub discipline_latencies_wanted: Sender<Box<DisciplineLatencies>>,
+    pub discipline_latencies: Receiver<Box<DisciplineLatencies>>,
+    pub stop: Arc<AtomicBool>,
+    /// Ends a blocked wait of the hot thread.
+    pub hot_waker: Waker,
+}
+
+/// The other two threads.
+pub(super) struct Threads {
+    pub hot: JoinHandle<io::Result<()>>,
+    pub discipline: JoinHandle<io::Result<()>>,
+}
+
+pub(super) struct Control {
+    poll: Poll,
+    signals: Signals,
+    discovery: Discovery,
+    socket: Option<StatusSocket>,
+    answers: Answers,
+    record: Option<RecordWriter>,
+    lines: Lines,
+    addresses: BTreeMap<SocketAddr, String>,
+    printing: Option<Printing>,
+}
+
+/// Histograms asked for by a signal, as far as they have come.
+struct Printing {
+    since_ns: i64,
+    hot: Option<Box<HotLatencies>>,
+    discipline: Option<Box<DisciplineLatencies>>,
+}
+
+const SIGNALS: Token = Token(0);
+const DISCOVERY: Token = Token(1);
+/// The status socket's token; its clients have the ones after it.
+const STATUS: Token = Token(2);
+/// Notes are looked for this often.
+const TURN: Duration = Duration::from_millis(250);
+/// Histograms that have not come by then are given up, ns.
+const LATENCIES_PATIENCE_NS: i64 = 2_000_000_000;
+
+impl Control {
+    /// Registers everything that can wake this thread. `socket_path` is `None` where no status socket can be had.
+    pub fn new(
+        mut discovery: Discovery,
+        socket_path: Option<&std::path::Path>,
+        answers: Answers,
+        record: Option<RecordWriter>,
+        lines: Lines,
+    ) -> anyhow::Result<Self> {
+        let poll = Poll::new()?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        for fd in discovery.fds() {
+            poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), DISCOVERY, Interest::READABLE)?;
+        }
+        let socket = match socket_path {
+            None => None,
+            Some(path) => match StatusSocket::bind(path, STATUS, poll.registry()) {
+                Ok(socket) => Some(socket),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    anyhow::bail!(
+                        "another llts daemon answers at {}: give this one another --port or --socket",
+                        path.display()
+                    )
+                }
+                Err(error) => {
+                    warn!("no status socket at {}: {error}; `llts status` cannot ask this node", path.display());
+                    None
+                }
+            },
+        };
+        let first = discovery.poll(monotonic_now());
+        let mut control = Control {
+            poll,
+            signals,
+            discovery,
+            socket,
+            answers,
+            record,
+            lines,
+            addresses: BTreeMap::new(),
+            printing: None,
+        };
+        control.take_changes(first);
+        Ok(control)
+    }
+
+    /// Runs until a signal or the end of another thread; then ends those threads.
+    pub fn run(mut self, threads: Threads) -> anyhow::Result<()> {
+        let mut events = Events::with_capacity(64);
+        let ended = loop {
+            let now_ns = monotonic_now();
+            let until_discovery_ns = self.discovery.next_deadline().saturating_sub(now_ns).max(0);
+            let wait = TURN.min(Duration::from_nanos(until_discovery_ns as u64));
+            match self.poll.poll(&mut events, Some(wait)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let now_ns = monotonic_now();
+            if self.serve(&events, now_ns) {
+                break Ended::BySignal;
+            }
+            if self.discovery.next_deadline() <= now_ns || events.iter().any(|e| e.token() == DISCOVERY) {
+                let changes = self.discovery.poll(now_ns);
+                self.take_changes(changes);
+            }
+            self.take_notes();
+            self.print_latencies(now_ns);
+            if let Some(socket) = &mut self.socket {
+                socket.expire(self.poll.registry(), now_ns);
+            }
+            if threads.hot.is_finished() || threads.discipline.is_finished() {
+                break Ended::ByThread;
+            }
+        };
+        self.end(threads, &ended)
+    }
+
+    /// Serves what is ready; true if a signal asks to stop.
+    fn serve(&mut self, events: &Events, now_ns: i64) -> bool {
+        for event in events {
+            match event.token() {
+                SIGNALS => {
+                    for signal in self.signals.pending() {
+                        match signal {
+                            SIGUSR1 => self.ask_for_latencies(now_ns),
+                            _ => return true,
+                        }
+                    }
+                }
+                DISCOVERY => {}
+                token => {
+                    let (answers, registry) = (&mut self.answers, self.poll.registry());
+                    if let Some(socket) = &mut self.socket {
+                        socket.on_ready(token, registry, now_ns, &mut |question| answers.answer(question));
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn take_changes(&mut self, changes: crate::discovery::Changes) {
+        for message in changes.messages {
+            warn!("{message}");
+        }
+        if changes.added.is_empty() && changes.removed.is_empty() {
+            return;
+        }
+        for candidate in changes.removed {
+            info!("no longer looking for a peer at {} ({})", candidate.address, candidate.label);
+            self.addresses.remove(&candidate.address);
+        }
+        for candidate in changes.added {
+            if self.addresses.insert(candidate.address, candidate.label.clone()).is_none() {
+                info!("looking for a peer at {} ({})", candidate.address, candidate.label);
+            }
+        }
+        let (roster, left_over) = Roster::new(self.addresses.keys().copied());
+        if left_over > 0 {
+            warn!("{left_over} addresses more than this node can keep as peers: they are left out");
+        }
+        self.lines.roster.write(roster);
+        // A blocked hot thread looks at its snapshots when it wakes; if it cannot be woken it does so twice a second.
+        let _late_at_worst = self.lines.hot_waker.wake();
+        self.answers.set_listed(&self.addresses);
+    }
+
+    fn take_notes(&mut self) {
+        while let Ok(note) = self.lines.notes.try_recv() {
+            match note {
+                Note::Arrived(peer) => info!("peer {} at {} has proved itself", peer.name, peer.address),
+                Note::Left(peer) => warn!("peer {} at {} has fallen silent", peer.name, peer.address),
+                Note::State { from, to, used } => log_state(from, to, used),
+                Note::Stepped(by_ns) => warn!("stepped the clock by {:+.6} s, once, at start", by_ns as f64 * 1e-9),
+                Note::ClockFailed(code) => {
+                    error!("the clock refused a command: {}", io::Error::from_raw_os_error(code));
+                }
+                Note::Recorded(exchange) => {
+                    if let Some(record) = &mut self.record
+                        && let Err(error) = record.write(&exchange)
+                    {
+                        error!("recording has stopped: {error}");
+                        self.record = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask_for_latencies(&mut self, now_ns: i64) {
+        if self.printing.is_some() {
+            return;
+        }
+        // One request at a time and a channel of one place: there is room unless that thread is gone, which ends us anyway.
+        let _hot_gone = self.lines.hot_latencies_wanted.try_send(Box::new(HotLatencies::new()));
+        let _discipline_gone = self.lines.discipline_latencies_wanted.try_send(Box::new(DisciplineLatencies::new()));
+        let _late_at_worst = self.lines.hot_waker.wake();
+        self.printing = Some(Printing { since_ns: now_ns, hot: None, discipline: None });
+    }
+
+    fn print_latencies(&mut self, now_ns: i64) {
+        let Some(printing) = &mut self.printing else { return };
+        printing.hot = printing.hot.take().or_else(|| self.lines.hot_latencies.try_recv().ok());
+        printing.discipline = printing.discipline.take().or_else(|| self.lines.discipline_latencies.try_recv().ok());
+        if let (Some(hot), Some(discipline)) = (&printing.hot, &printing.discipline) {
+            println!("{}", latency_table(hot, discipline));
+            self.printing = None;
+        } else if now_ns - printing.since_ns > LATENCIES_PATIENCE_NS {
+            warn!("a thread did not hand over its histograms within 2 s");
+            self.printing = None;
+        }
+    }
+
+    fn end(mut self, threads: Threads, ended: &Ended) -> anyhow::Result<()> {
+        self.lines.stop.store(true, Ordering::Relaxed);
+        // If the hot thread cannot be woken it ends half a second later.
+        let _late_at_worst = self.lines.hot_waker.wake();
+        let hot = threads.hot.join().map_err(|_| anyhow::anyhow!("the hot thread panicked"))?;
+        let discipline = threads.discipline.join().map_err(|_| anyhow::anyhow!("the discipline thread panicked"))?;
+        self.take_notes();
+        if let Some(record) = self.record {
+            record.finish()?;
+        }
+        hot.map_err(|error| anyhow::anyhow!("the socket failed: {error}"))?;
+        discipline.map_err(|error| anyhow::anyhow!("the clock failed: {error}"))?;
+        match ended {
+            Ended::BySignal => info!("ended"),
+            Ended::ByThread => anyhow::bail!("a thread ended that should not have"),
+        }
+        Ok(())
+    }
+}
+
+enum Ended {
+    BySignal,
+    ByThread,
+}
+
+fn log_state(from: NodeState, to: NodeState, used: u16) {
+    let (from, name) = (from.as_str(), to.as_str());
+    match to {
+        NodeState::Acquire => info!("{from} -> {name}: closing in on {used} peers"),
+        NodeState::Track => info!("{from} -> {name}: in agreement with {used} peers"),
+        NodeState::Holdover => {
+            warn!("{from} -> {name}: no peer to follow; the clock runs on at its last rate and the bound grows")
+        }
+        NodeState::Unset => warn!("{from} -> {name}: no peer to agree with; the clock is left as it is"),
+    }
+}

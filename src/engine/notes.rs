@@ -1,0 +1,59 @@
+//! What the discipline thread reports to the control thread, which writes logs and files. Bounded; the sender never waits.
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::flow::{Exchange, NodeState, PeerIdentity};
+use crate::limits::NOTES;
+
+/// One thing worth telling.
+#[derive(Clone, Copy, Debug)]
+pub enum Note {
+    /// A peer proved itself.
+    Arrived(PeerIdentity),
+    /// A peer fell silent or gave its place up.
+    Left(PeerIdentity),
+    /// The node's state changed.
+    State {
+        /// Before.
+        from: NodeState,
+        /// Now.
+        to: NodeState,
+        /// Peers in use.
+        used: u16,
+    },
+    /// The clock was stepped, ns forward.
+    Stepped(i64),
+    /// The clock refused a command; the text of the error number.
+    ClockFailed(i32),
+    /// A finished exchange to be recorded.
+    Recorded(Exchange),
+}
+
+/// The discipline thread's end.
+#[derive(Debug)]
+pub struct NoteSender {
+    channel: Sender<Note>,
+    dropped: u64,
+}
+
+/// The two ends of the line for notes.
+#[must_use]
+pub fn notes() -> (NoteSender, Receiver<Note>) {
+    let (sender, receiver) = bounded(NOTES);
+    (NoteSender { channel: sender, dropped: 0 }, receiver)
+}
+
+impl NoteSender {
+    /// Hands a note over, or counts it as dropped.
+    pub fn send(&mut self, note: Note) {
+        if self.channel.try_send(note).is_err() {
+            self.dropped += 1;
+        }
+    }
+
+    /// Notes that did not fit.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}

@@ -1,0 +1,107 @@
+//! What a node is told at start: the meaning of the command line and the configuration file, checked.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::flow::Role;
+
+/// Everything `llts run` can be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address and port of the one UDP socket.
+    pub listen: SocketAddr,
+    /// This node's name, unique in its cluster.
+    pub name: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Peers as written, `host:port`; syntax checked, not resolved.
+    pub peers: Vec<String>,
+    /// Look for peers on this machine and on the local network.
+    pub discovery: bool,
+    /// Where the keys come from.
+    pub keys: KeySource,
+    /// Exchanges a second and peer.
+    pub rate_hz: f64,
+    /// Exchanges in a start burst.
+    pub rounds: u32,
+    /// The part this node plays.
+    pub role: Role,
+    /// The algorithm's name.
+    pub algorithm: String,
+    /// Faulty nodes to tolerate; a third of those present unless told.
+    pub faults: Option<u16>,
+    /// Which clock is steered.
+    pub clock: ClockChoice,
+    /// At start the clock may step once if it is off by more than this, ns.
+    pub step_threshold_ns: i64,
+    /// The core for the hot thread.
+    pub cpu: Option<usize>,
+    /// `SCHED_FIFO` priority for the hot thread.
+    pub fifo: Option<u8>,
+    /// Lock all memory.
+    pub mlock: bool,
+    /// How the hot thread waits.
+    pub poll_mode: PollMode,
+    /// Where sockets and announcements live; the usual place unless told.
+    pub runtime_dir: Option<PathBuf>,
+    /// Where state survives a restart; the usual place unless told.
+    pub state_dir: Option<PathBuf>,
+    /// The status socket; in the runtime folder unless told.
+    pub socket: Option<PathBuf>,
+    /// Record every finished exchange into this file.
+    pub record: Option<PathBuf>,
+    /// Log filter, as `info` or `llts=debug`.
+    pub log_level: String,
+}
+
+/// Where the keys come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A key file.
+    File(PathBuf),
+    /// One key on the command line.
+    Inline(String),
+    /// The key of this user on this machine, made when missing; loopback only.
+    LocalUser,
+}
+
+/// Which clock a node delivers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ClockChoice {
+    /// The machine's `CLOCK_REALTIME`, through adjtimex.
+    System,
+    /// A clock in memory over `CLOCK_MONOTONIC_RAW`.
+    Virtual {
+        /// How far it is thrown off at start, ns.
+        offset_ns: i64,
+        /// How much faster than nominal its oscillator runs (seconds per second).
+        drift: f64,
+    },
+}
+
+/// How the hot thread waits for packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PollMode {
+    /// Chosen at start by what the machine gives.
+    #[default]
+    Auto,
+    /// Spins.
+    Busy,
+    /// Spins for a while after each packet, then blocks.
+    Hybrid,
+    /// Blocks.
+    Block,
+}
+
+impl PollMode {
+    /// The word of `--poll-mode` and of JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PollMode::Auto => "auto",
+            PollMode::Busy => "busy",
+            PollMode::Hybrid => "hybrid",
+            PollMode::Block => "block",
+        }
+    }
+}

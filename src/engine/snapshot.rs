@@ -1,0 +1,27 @@
+//! What the discipline thread shows to the control thread: one fixed value, written sixteen times a second.
+
+use crate::clock::Segments;
+use crate::limits::PEERS_MAX;
+use crate::pipeline::{Pipeline, Snapshot};
+
+/// A node as it was at its last tick.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeSnapshot {
+    /// The node and its peers, as the pipeline sees them.
+    pub pipeline: Snapshot,
+    /// Reach registers by slot: one bit an interval, the newest lowest.
+    pub reach: [u8; PEERS_MAX],
+    /// How a virtual clock has run lately.
+    pub segments: Option<Segments>,
+    /// Notes that did not fit.
+    pub notes_dropped: u64,
+}
+
+impl NodeSnapshot {
+    /// The snapshot of a node before its first tick.
+    #[must_use]
+    pub fn new(pipeline: &Pipeline, segments: Option<Segments>) -> Self {
+        let pipeline = Snapshot::empty(pipeline.node_view());
+        NodeSnapshot { pipeline, reach: [0; PEERS_MAX], segments, notes_dropped: 0 }
+    }
+}

@@ -1,0 +1,249 @@
+//! The six latencies of a running node, as HDR histograms (Tene's high dynamic range histogram: fixed relative precision over
+//! a fixed range). Each set belongs to one thread, which records for a few nanoseconds and never allocates; an empty set
+//! is made by whoever wants the numbers and swapped for the full one. Nothing here takes a time itself.
+
+use hdrhistogram::Histogram;
+
+use super::human::span_text;
+use super::table::{Align, Table};
+
+/// The shortest latency told apart from nothing, ns.
+const LOWEST_NS: u64 = 1;
+/// Latencies above this are counted as this, ns.
+const HIGHEST_NS: u64 = 10_000_000_000;
+/// Two significant digits: a percentile is right to one percent, and a histogram takes 30 kB.
+const DIGITS: u8 = 2;
+
+/// One histogram of spans in ns.
+#[derive(Clone, Debug)]
+struct Latency(Histogram<u64>);
+
+impl Latency {
+    fn new() -> Self {
+        Latency(Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("the bounds are in order"))
+    }
+
+    /// Counts one span. Two stamps of different clocks may cross by a little: a negative span counts as the shortest.
+    fn record(&mut self, span_ns: i64) {
+        self.0.saturating_record(u64::try_from(span_ns).unwrap_or(0).max(LOWEST_NS));
+    }
+
+    fn merge(&mut self, other: &Latency) {
+        self.0.add(&other.0).expect("all histograms have the same bounds");
+    }
+
+    fn tell(&self, name: &str, table: &mut Table) {
+        let span = |ns: u64| if self.0.is_empty() { "-".into() } else { span_text(Some(ns as f64)) };
+        let quantile = |q| span(self.0.value_at_quantile(q));
+        table.row([
+            name.into(),
+            self.0.len().to_string(),
+            span(self.0.min()),
+            quantile(0.5),
+            quantile(0.9),
+            quantile(0.99),
+            quantile(0.999),
+            span(self.0.max()),
+        ]);
+    }
+}
+
+/// What the hot thread measures of itself and its packets.
+#[derive(Clone, Debug)]
+pub struct HotLatencies {
+    stamp_to_user: Latency,
+    turn_around: Latency,
+    round_trip: Latency,
+    loop_gap: Latency,
+}
+
+/// What the discipline thread measures of itself.
+#[derive(Clone, Debug)]
+pub struct DisciplineLatencies {
+    ring: Latency,
+    tick_late: Latency,
+}
+
+impl HotLatencies {
+    /// An empty set; the only place that allocates.
+    #[must_use]
+    pub fn new() -> Self {
+        HotLatencies {
+            stamp_to_user: Latency::new(),
+            turn_around: Latency::new(),
+            round_trip: Latency::new(),
+            loop_gap: Latency::new(),
+        }
+    }
+
+    /// Counts one time from the kernel's receive stamp to the program's reading of the packet, ns.
+    pub fn stamp_to_user(&mut self, span_ns: i64) {
+        self.stamp_to_user.record(span_ns);
+    }
+
+    /// Counts one time from the receive stamp of a packet to the transmit stamp of its answer, ns.
+    pub fn turn_around(&mut self, span_ns: i64) {
+        self.turn_around.record(span_ns);
+    }
+
+    /// Counts one round trip without the peer's turn-around, ns.
+    pub fn round_trip(&mut self, span_ns: i64) {
+        self.round_trip.record(span_ns);
+    }
+
+    /// Counts one time between two turns of the polling loop, ns.
+    pub fn loop_gap(&mut self, span_ns: i64) {
+        self.loop_gap.record(span_ns);
+    }
+
+    /// Forgets everything and keeps its memory.
+    pub fn reset(&mut self) {
+        for latency in [&mut self.stamp_to_user, &mut self.turn_around, &mut self.round_trip, &mut self.loop_gap] {
+            latency.0.reset();
+        }
+    }
+
+    /// Adds what `other` counted.
+    pub fn merge(&mut self, other: &HotLatencies) {
+        self.stamp_to_user.merge(&other.stamp_to_user);
+        self.turn_around.merge(&other.turn_around);
+        self.round_trip.merge(&other.round_trip);
+        self.loop_gap.merge(&other.loop_gap);
+    }
+}
+
+impl DisciplineLatencies {
+    /// An empty set; the only place that allocates.
+    #[must_use]
+    pub fn new() -> Self {
+        DisciplineLatencies { ring: Latency::new(), tick_late: Latency::new() }
+    }
+
+    /// Counts one time from the push of an event into the ring to its drain, ns.
+    pub fn ring(&mut self, span_ns: i64) {
+        self.ring.record(span_ns);
+    }
+
+    /// Counts by how much one steering tick came too late, ns.
+    pub fn tick_late(&mut self, span_ns: i64) {
+        self.tick_late.record(span_ns);
+    }
+
+    /// Forgets everything and keeps its memory.
+    pub fn reset(&mut self) {
+        self.ring.0.reset();
+        self.tick_late.0.reset();
+    }
+
+    /// Adds what `other` counted.
+    pub fn merge(&mut self, other: &DisciplineLatencies) {
+        self.ring.merge(&other.ring);
+        self.tick_late.merge(&other.tick_late);
+    }
+}
+
+impl Default for HotLatencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Default for DisciplineLatencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// All six, a line each, in the order in which a packet meets them.
+#[must_use]
+pub fn latency_table(hot: &HotLatencies, discipline: &DisciplineLatencies) -> Table {
+    let right = Align::Right;
+    let mut table = Table::new([
+        ("LATENCY", Align::Left),
+        ("COUNT", right),
+        ("MIN", right),
+        ("P50", right),
+        ("P90", right),
+        ("P99", right),
+        ("P99.9", right),
+        ("MAX", right),
+    ]);
+    hot.stamp_to_user.tell("kernel receive stamp to user space", &mut table);
+    hot.turn_around.tell("turn-around (receive stamp to transmit stamp)", &mut table);
+    hot.round_trip.tell("round trip", &mut table);
+    discipline.ring.tell("ring (push to drain)", &mut table);
+    hot.loop_gap.tell("poll loop gap", &mut table);
+    discipline.tick_late.tell("steering tick lateness", &mut table);
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_latency_has_its_own_line_with_its_own_numbers() {
+        let (mut hot, mut discipline) = (HotLatencies::new(), DisciplineLatencies::new());
+        hot.stamp_to_user(10);
+        hot.turn_around(20);
+        hot.round_trip(30);
+        hot.loop_gap(40);
+        discipline.ring(50);
+        discipline.tick_late(60);
+        let text = latency_table(&hot, &discipline).to_string();
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(lines.len(), 6);
+        for (line, ns) in lines.iter().zip(["10", "20", "30", "50", "40", "60"]) {
+            assert_eq!(line.matches(&format!(" {ns}.0 ns")).count(), 6, "min, four percentiles and max of {line:?}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_right_to_one_percent() {
+        let mut latency = Latency::new();
+        for ns in 1..=100_000 {
+            latency.record(ns);
+        }
+        for (quantile, truth) in [(0.5, 50_000.0), (0.9, 90_000.0), (0.99, 99_000.0), (0.999, 99_900.0)] {
+            let found = latency.0.value_at_quantile(quantile) as f64;
+            assert!((found / truth - 1.0).abs() < 0.01, "{quantile}: {found} for {truth}");
+        }
+    }
+
+    #[test]
+    fn spans_outside_the_range_count_as_its_ends() {
+        let mut latency = Latency::new();
+        for ns in [i64::MIN, -1, 0, i64::MAX] {
+            latency.record(ns);
+        }
+        assert_eq!(latency.0.len(), 4);
+        assert_eq!(latency.0.count_at(LOWEST_NS), 3);
+        assert!(latency.0.max() >= HIGHEST_NS && (latency.0.max() as f64) < HIGHEST_NS as f64 * 1.01);
+    }
+
+    #[test]
+    fn merging_adds_and_resetting_forgets() {
+        let (mut a, mut b) = (HotLatencies::new(), HotLatencies::new());
+        a.round_trip(10);
+        b.round_trip(20);
+        b.loop_gap(5);
+        a.merge(&b);
+        assert_eq!((a.round_trip.0.len(), a.loop_gap.0.len(), a.turn_around.0.len()), (2, 1, 0));
+        a.reset();
+        assert_eq!((a.round_trip.0.len(), a.loop_gap.0.len()), (0, 0));
+
+        let (mut c, mut d) = (DisciplineLatencies::new(), DisciplineLatencies::new());
+        d.ring(7);
+        d.tick_late(8);
+        c.merge(&d);
+        assert_eq!((c.ring.0.len(), c.tick_late.0.len()), (1, 1));
+        c.reset();
+        assert_eq!((c.ring.0.len(), c.tick_late.0.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_empty_histogram_shows_no_numbers() {
+        let text = latency_table(&HotLatencies::new(), &DisciplineLatencies::new()).to_string();
+        assert!(text.lines().skip(1).all(|line| !line.contains(" ns")), "{text}");
+    }
+}

@@ -1,0 +1,181 @@
+//! Control messages: an aligned buffer that lives on the stack, a walk over it, and the two messages that carry time.
+//! Pure bytes: the system calls are in `socket`.
+
+use super::uapi::{CMSG_HEADER_BYTES, EXTENDED_ERR_BYTES, SCM_TIMESTAMPING_BYTES, SCM_TS_OPT_ID};
+
+/// Room for every control message this program asks for, more than twice over: stamps 64, error 64 with its address.
+pub const CONTROL_BYTES: usize = 256;
+
+/// A control buffer with the alignment of `cmsghdr`.
+#[repr(C, align(8))]
+pub struct ControlBuffer {
+    bytes: [u8; CONTROL_BYTES],
+}
+
+/// What the control messages of one received message said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// The kernel's stamp on `CLOCK_REALTIME`, ns.
+    pub kernel_real_ns: Option<i64>,
+    /// The card's stamp on the card's own clock, ns.
+    pub nic_ns: Option<i64>,
+    /// Why the message stands on the error queue.
+    pub error: Option<ExtendedError>,
+}
+
+/// The parts of `sock_extended_err` that matter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedError {
+    /// The error number: ENOMSG for stamps.
+    pub errno: u32,
+    /// Who speaks: `SO_EE_ORIGIN_*`.
+    pub origin: u8,
+    /// For stamps, which moment was stamped.
+    pub info: u32,
+    /// For stamps, the id of the packet.
+    pub data: u32,
+}
+
+impl ControlBuffer {
+    /// An empty buffer.
+    pub const fn empty() -> Self {
+        ControlBuffer { bytes: [0; CONTROL_BYTES] }
+    }
+
+    /// A buffer that names a packet's transmit-stamp id, and its length in bytes.
+    pub fn with_stamp_id(id: u32) -> (Self, usize) {
+        let mut buffer = ControlBuffer::empty();
+        let len = CMSG_HEADER_BYTES + 4;
+        buffer.bytes[..8].copy_from_slice(&len.to_ne_bytes());
+        buffer.bytes[8..12].copy_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
+        buffer.bytes[12..16].copy_from_slice(&SCM_TS_OPT_ID.to_ne_bytes());
+        buffer.bytes[16..20].copy_from_slice(&id.to_ne_bytes());
+        (buffer, len.next_multiple_of(8))
+    }
+
+    /// Where the kernel reads or writes.
+    pub fn as_mut_ptr(&mut self) -> *mut libc::c_void {
+        self.bytes.as_mut_ptr().cast()
+    }
+
+    /// What the first `len` bytes say. Unknown messages are skipped; a malformed one ends the walk.
+    pub fn decode(&self, len: usize) -> Decoded {
+        let mut said = Decoded::default();
+        let mut rest = &self.bytes[..len.min(CONTROL_BYTES)];
+        while let Some((level, kind, data, after)) = first_message(rest) {
+            match (level, kind) {
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) if data.len() >= SCM_TIMESTAMPING_BYTES => {
+                    said.kernel_real_ns = timespec_ns(&data[..16]);
+                    said.nic_ns = timespec_ns(&data[32..48]);
+                }
+                (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
+                    if data.len() >= EXTENDED_ERR_BYTES =>
+                {
+                    said.error = Some(ExtendedError {
+                        errno: word(data, 0),
+                        origin: data[4],
+                        info: word(data, 8),
+                        data: word(data, 12),
+                    });
+                }
+                _ => {}
+            }
+            rest = after;
+        }
+        said
+    }
+}
+
+/// The first control message of `bytes`: level, kind, data, and what follows it.
+fn first_message(bytes: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
+    if bytes.len() < CMSG_HEADER_BYTES {
+        return None;
+    }
+    let len = usize::from_ne_bytes(bytes[..8].try_into().expect("eight bytes"));
+    if len < CMSG_HEADER_BYTES || len > bytes.len() {
+        return None;
+    }
+    let level = word(bytes, 8) as i32;
+    let kind = word(bytes, 12) as i32;
+    Some((level, kind, &bytes[CMSG_HEADER_BYTES..len], bytes.get(len.next_multiple_of(8)..).unwrap_or(&[])))
+}
+
+/// A timespec as nanoseconds; zero means that there is no stamp.
+fn timespec_ns(bytes: &[u8]) -> Option<i64> {
+    let seconds = i64::from_ne_bytes(bytes[..8].try_into().expect("eight bytes"));
+    let nanos = i64::from_ne_bytes(bytes[8..16].try_into().expect("eight bytes"));
+    let total_ns = seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos);
+    (total_ns != 0).then_some(total_ns)
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = (CMSG_HEADER_BYTES + data.len()).to_ne_bytes().to_vec();
+        bytes.extend(level.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(data);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    }
+
+    fn buffer(messages: &[Vec<u8>]) -> (ControlBuffer, usize) {
+        let all = messages.concat();
+        let mut buffer = ControlBuffer::empty();
+        buffer.bytes[..all.len()].copy_from_slice(&all);
+        (buffer, all.len())
+    }
+
+    fn stamps(kernel: (i64, i64), nic: (i64, i64)) -> Vec<u8> {
+        let data: Vec<u8> = [kernel.0, kernel.1, 0, 0, nic.0, nic.1].into_iter().flat_map(i64::to_ne_bytes).collect();
+        message(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &data)
+    }
+
+    fn error(level: i32, kind: i32) -> Vec<u8> {
+        let mut data = (libc::ENOMSG as u32).to_ne_bytes().to_vec();
+        data.extend([libc::SO_EE_ORIGIN_TIMESTAMPING, 0, 0, 0]);
+        data.extend(0u32.to_ne_bytes());
+        data.extend(77u32.to_ne_bytes());
+        data.extend([0; 16]); // the offender's address
+        message(level, kind, &data)
+    }
+
+    #[test]
+    fn stamps_and_their_ticket_are_found_among_strangers_for_both_families() {
+        for (level, kind) in [(libc::SOL_IP, libc::IP_RECVERR), (libc::SOL_IPV6, libc::IPV6_RECVERR)] {
+            let stranger = message(libc::SOL_IP, libc::IP_PKTINFO, &[0; 12]);
+            let (buffer, len) = buffer(&[stranger, stamps((1, 5), (0, 0)), error(level, kind)]);
+            let said = buffer.decode(len);
+            assert_eq!(said.kernel_real_ns, Some(1_000_000_005));
+            assert_eq!(said.nic_ns, None);
+            let error = said.error.unwrap();
+            assert_eq!((error.errno, error.data), (libc::ENOMSG as u32, 77));
+            assert_eq!(error.origin, libc::SO_EE_ORIGIN_TIMESTAMPING);
+        }
+    }
+
+    #[test]
+    fn a_card_stamp_stands_beside_a_kernel_stamp_and_not_in_its_place() {
+        let (buffer, len) = buffer(&[stamps((0, 0), (3, 4))]);
+        assert_eq!(buffer.decode(len), Decoded { nic_ns: Some(3_000_000_004), ..Decoded::default() });
+    }
+
+    #[test]
+    fn cut_and_lying_lengths_end_the_walk_without_harm() {
+        let (mut buffer, len) = buffer(&[stamps((1, 5), (0, 0))]);
+        for cut in 0..len {
+            assert_eq!(buffer.decode(cut), Decoded::default(), "cut at {cut}");
+        }
+        for lie in [0usize, 15, 65, usize::MAX] {
+            buffer.bytes[..8].copy_from_slice(&lie.to_ne_bytes());
+            assert_eq!(buffer.decode(len), Decoded::default(), "length {lie}");
+        }
+        assert_eq!(buffer.decode(usize::MAX), Decoded::default());
+    }
+}
