@@ -106,7 +106,7 @@ impl Answers {
             name: label.clone(),
             address: *address,
             state: Standing::NoSamples.as_str().to_owned(),
-            reason: "has not answered with a seal of this cluster's key yet".to_owned(),
+            reason: "no sealed answer has come from there yet".to_owned(),
             role: None,
             offset_ns: None,
             delay_ns: None,

@@ -7,6 +7,7 @@ mod control;
 mod discipline;
 mod hot;
 pub mod keyfile;
+mod logging;
 mod notes;
 mod poll_mode;
 mod ring;

@@ -16,12 +16,12 @@ use super::answers::{Answers, Constants};
 use super::control::{self, Control, Threads};
 use super::discipline::{self, Discipline};
 use super::hot::{self, Hot, HotReport, WAKER};
-use super::keyfile;
 use super::notes::notes;
 use super::poll_mode::{self, Chosen};
 use super::ring::ring;
 use super::snapshot::NodeSnapshot;
 use super::{ClockChoice, KeySource, PollMode, Settings};
+use super::{keyfile, logging};
 use crate::clock::{Clock, Machine, Oscillator, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
 use crate::discovery::{self, Dirs, Discovery, LOCAL_KEY_ID, StaticPeer, load_or_create_local_key, prepare_dir};
 use crate::exchange::{self, Protocol, Roster};
@@ -58,6 +58,7 @@ const STACK_BYTES: usize = 256 * 1024;
 /// # Errors
 /// What it was told cannot be done, or a thread failed; one sentence.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
+    logging::start(&settings.log_level)?;
     let usual = Dirs::of_this_user();
     let runtime_dir = settings.runtime_dir.clone().unwrap_or(usual.runtime);
     let runtime_usable = match prepare_dir(&runtime_dir) {
@@ -236,7 +237,6 @@ fn keyring(settings: &Settings, runtime_dir: &Path) -> anyhow::Result<Keyring> {
             }
         }
         KeySource::Inline(text) => {
-            warn!("--hmac-key shows in the process list: prefer --key-file");
             let line = keyfile::inline(text)?;
             keys.insert(KeyId(line.id), &line.bytes, None)?;
         }

@@ -3,12 +3,19 @@
 use crate::unit::RawTime;
 
 /// Lets `burst` packets through at once and `per_s` a second in the long run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Bucket {
     per_s: f64,
     burst: f64,
     tokens: f64,
     filled_at: RawTime,
+}
+
+impl std::fmt::Debug for Bucket {
+    /// The limits; the level is a count of packets like any counter, and no part of what a node believes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bucket").field("per_s", &self.per_s).field("burst", &self.burst).finish_non_exhaustive()
+    }
 }
 
 impl Bucket {

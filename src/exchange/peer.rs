@@ -6,7 +6,7 @@ use super::bucket::Bucket;
 use super::pending::{Departures, Pending, PendingTable};
 use super::schedule::Schedule;
 use crate::unit::{BootId, NodeId, RawTime};
-use crate::wire::{KeyChoice, ReplayWindow};
+use crate::wire::{Message, ReplayWindow};
 
 /// One place in the peer table.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +31,21 @@ pub(super) struct Peer {
     pub announced: bool,
 }
 
+impl Peer {
+    /// A packet with this number has been taken: it is never taken again.
+    pub fn note_sequence(&mut self, sequence: u64) {
+        if let Some(proven) = &mut self.proven {
+            let fresh = proven.window.accept(sequence);
+            debug_assert!(fresh, "the caller has asked the window");
+        }
+    }
+}
+
 /// A peer that has proved itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proven {
     pub node: NodeId,
     pub boot: BootId,
-    pub key: KeyChoice,
     pub window: ReplayWindow,
 }
 
@@ -48,4 +57,11 @@ pub(super) struct Candidate {
     pub address: SocketAddr,
     pub pending: Pending,
     pub heard_at: RawTime,
+}
+
+impl Candidate {
+    /// True if `message` comes from this run of this node.
+    pub fn is_run(&self, message: &Message) -> bool {
+        self.node == message.sender && self.boot == message.boot
+    }
 }

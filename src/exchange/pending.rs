@@ -2,7 +2,7 @@
 
 use crate::flow::{Claim, Stamp, StampClass};
 use crate::limits::{NONCE_LIFETIME_NS, OUTSTANDING_MAX, TRANSMIT_STAMP_WAIT_NS};
-use crate::unit::RawTime;
+use crate::unit::{KeyId, NodeId, RawTime};
 use crate::wire::{Earlier, Kind};
 
 /// One exchange as far as it has come at this end.
@@ -10,6 +10,8 @@ use crate::wire::{Earlier, Kind};
 pub(super) struct Pending {
     /// The nonce whose echo is awaited, and in which kind of packet; `None` once spent.
     pub awaits: Option<(Kind, u64)>,
+    /// Who may answer: [`NodeId::ANYONE`] if it was asked of an address and not of a node.
+    pub asked: NodeId,
     /// When the awaited answer was asked for.
     pub asked_at: RawTime,
     /// True if this end sent the probe.
@@ -28,8 +30,8 @@ pub(super) struct Pending {
     pub claim: Option<Claim>,
     /// When `peer_arrival` became known: from then on only true departures are waited for.
     pub proven_at: RawTime,
-    /// A follow packet is owed as soon as my departure is known: the nonce that it must echo.
-    pub owes_follow: Option<u64>,
+    /// A follow packet is owed as soon as my departure is known: the nonce that it must echo, and the key of the report.
+    pub owes_follow: Option<(u64, KeyId)>,
     /// Finished and handed out; the place only waits for a follow that is still on its way.
     pub done: bool,
 }
@@ -75,8 +77,16 @@ pub(super) struct Finished {
 impl Pending {
     /// The finished exchange, once nothing more is to be waited for at `now`.
     pub fn finished(&self, now: RawTime) -> Option<Finished> {
+        self.with_what_is_known(now.since(self.proven_at) >= TRANSMIT_STAMP_WAIT_NS)
+    }
+
+    /// The finished exchange of a place that is needed for another: true departures are not waited for any longer.
+    pub fn surrendered(&self) -> Option<Finished> {
+        if self.done { None } else { self.with_what_is_known(true) }
+    }
+
+    fn with_what_is_known(&self, give_up: bool) -> Option<Finished> {
         let (peer_arrival, claim) = (self.peer_arrival?, self.claim?);
-        let give_up = now.since(self.proven_at) >= TRANSMIT_STAMP_WAIT_NS;
         let my_departure = self.my_departure.settled(give_up)?;
         let peer_departure = self.peer_departure.settled(give_up)?;
         let missing = |d: &Departure| d.truth.is_none() && d.promised != StampClass::User;
@@ -125,9 +135,13 @@ impl PendingTable {
             .find(|p| p.awaits == Some((kind, echo)) && now.since(p.asked_at) <= NONCE_LIFETIME_NS)
     }
 
-    /// Takes out the exchange that [`PendingTable::awaiting`] would find.
-    pub fn take_awaiting(&mut self, kind: Kind, echo: u64, now: RawTime) -> Option<Pending> {
-        let good = |p: &mut Pending| p.awaits == Some((kind, echo)) && now.since(p.asked_at) <= NONCE_LIFETIME_NS;
+    /// Takes out the exchange whose probe `sender` answers, if it was asked or anyone was.
+    pub fn take_reply(&mut self, sender: NodeId, echo: u64, now: RawTime) -> Option<Pending> {
+        let good = |p: &mut Pending| {
+            p.awaits == Some((Kind::Reply, echo))
+                && (p.asked == NodeId::ANYONE || p.asked == sender)
+                && now.since(p.asked_at) <= NONCE_LIFETIME_NS
+        };
         self.places.iter_mut().find_map(|place| place.take_if(good))
     }
 

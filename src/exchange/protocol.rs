@@ -15,7 +15,7 @@ use crate::limits::{
     CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, PEER_PACKETS_BURST, PEER_PACKETS_PER_S, SILENCE_INTERVALS,
     SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
 };
-use crate::unit::{NodeId, PeerSlot, RawTime};
+use crate::unit::{KeyId, NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Earlier, Identity, KeyChoice, Keyring, Kind, Message, Reject, ReplayWindow, VERSION};
 
 /// What a protocol instance is made of.
@@ -75,8 +75,6 @@ pub struct Protocol {
 const OWN_ADDRESS_PAUSE_NS: i64 = 60_000_000_000;
 /// With nothing to do, look again after this.
 const IDLE_NS: i64 = 1_000_000_000;
-/// A proven peer that is silent this long is probed as *whoever you are*: another node may have its address now.
-const READDRESS_NS: i64 = 3_000_000_000;
 
 impl Protocol {
     /// A node that knows nobody yet.
@@ -111,14 +109,11 @@ impl Protocol {
     }
 
     /// The live keys from now on. Exchanges under way go on; a peer whose key is gone falls silent.
+    ///
+    /// The first key that fits a peer seals what is asked of it; an answer is sealed with the key of its question. So a
+    /// rotation loses nothing if each step is done on all nodes before the next: add the new key second, put it first,
+    /// remove the old one.
     pub fn set_keys(&mut self, keys: Keyring) {
-        for peer in self.peers.iter_mut().flatten() {
-            if let Some(proven) = &mut peer.proven
-                && let Some(key) = keys.choose(proven.node, 0)
-            {
-                proven.key = key;
-            }
-        }
         self.keys = keys;
     }
 
@@ -209,21 +204,31 @@ impl Protocol {
     /// The true departure of a packet is known.
     pub fn on_transmit_stamp(&mut self, outgoing: &Outgoing, stamp: Stamp, now: RawTime) {
         let earlier = Earlier { sequence: outgoing.sequence, stamp };
-        let Some(slot) = outgoing.slot else {
-            let mut waiting = self.candidates.iter_mut().flatten();
-            if let Some(candidate) = waiting.find(|c| c.pending.my_sequence == outgoing.sequence) {
-                candidate.pending.my_departure.truth = Some(stamp);
+        let mut waiting = self.candidates.iter_mut().flatten();
+        if outgoing.slot.is_none()
+            && let Some(candidate) = waiting.find(|c| c.pending.my_sequence == outgoing.sequence)
+        {
+            candidate.pending.my_departure.truth = Some(stamp);
+            return;
+        }
+        // A stamp may come after its exchange went to another place with the node that turned out to be its peer.
+        let holds = |peer: &mut Option<Peer>| {
+            peer.as_mut().is_some_and(|p| p.pending.by_my_sequence(outgoing.sequence).is_some())
+        };
+        let sent = outgoing.slot.map(PeerSlot::index).filter(|slot| holds(&mut self.peers[*slot]));
+        let Some(slot) = sent.or_else(|| self.peers.iter_mut().position(holds)) else {
+            self.counters.count(Tally::TransmitStampLate);
+            if let Some(peer) = outgoing.slot.and_then(|slot| self.peers[slot.index()].as_mut()) {
+                peer.departures.push(earlier);
             }
             return;
         };
-        let Some(peer) = &mut self.peers[slot.index()] else { return };
+        let peer = self.peers[slot].as_mut().expect("it holds the exchange");
         peer.departures.push(earlier);
-        match peer.pending.by_my_sequence(outgoing.sequence) {
-            Some(pending) => pending.my_departure.truth = Some(stamp),
-            None => self.counters.count(Tally::TransmitStampLate),
-        }
-        self.finish(slot.index(), now);
-        if self.peers[slot.index()].as_mut().is_some_and(|p| p.pending.payable(now).is_some()) {
+        peer.pending.by_my_sequence(outgoing.sequence).expect("it was just found").my_departure.truth = Some(stamp);
+        let payable = peer.pending.payable(now).is_some();
+        self.finish(slot, now);
+        if payable {
             self.deadline = now;
         }
     }
@@ -295,17 +300,19 @@ impl Protocol {
         }
         peer.schedule.probed(now, entropy);
         peer.attempts = peer.attempts.wrapping_add(1);
-        let occupant = peer.proven.filter(|_| !peer.listed || now.since(peer.last_finished) < READDRESS_NS);
-        let receiver = occupant.map_or(NodeId::ANYONE, |p| p.node);
-        let key = match occupant {
-            Some(proven) => proven.key,
-            None => self.keys.choose(NodeId::ANYONE, peer.attempts)?,
+        // Another node may have the listed address of one that fell silent: every other probe asks whoever is there.
+        let (receiver, attempt) = match peer.proven {
+            None => (NodeId::ANYONE, peer.attempts),
+            Some(_) if peer.listed && !peer.announced && peer.attempts % 2 == 1 => (NodeId::ANYONE, peer.attempts / 2),
+            Some(proven) => (proven.node, 0),
         };
+        let key = self.keys.choose(receiver, attempt)?;
         let (to, earlier) = (peer.address, peer.departures.tell_newest());
         self.sequence += 1;
         let transmit = Stamp { at: now, class: self.promise };
         let pending = Pending {
             awaits: Some((Kind::Reply, entropy)),
+            asked: receiver,
             asked_at: now,
             initiator: true,
             my_sequence: self.sequence,
@@ -319,9 +326,7 @@ impl Protocol {
             owes_follow: None,
             done: false,
         };
-        if peer.pending.insert(pending).is_some_and(|p| p.initiator && !p.done) {
-            self.counters.count(Tally::Unanswered);
-        }
+        self.file(slot, pending, now);
         self.counters.count(Tally::Probes);
         let packet = Packet {
             kind: Kind::Probe,
@@ -343,30 +348,29 @@ impl Protocol {
         arrival: &Arrival,
         answer: &mut [u8; DATAGRAM_LEN],
     ) -> Result<Option<Outgoing>, Reject> {
-        let Arrival { now, from, received, entropy, key } = *arrival;
+        let Arrival { now, from, received, entropy, .. } = *arrival;
+        // A recording must not use up what its victim may send, so it is recognised first.
+        if !self.proven(slot).window.is_fresh(message.sequence) {
+            return Err(Reject::Replayed);
+        }
         let peer = self.peers[slot].as_mut().expect("a proven node has a place");
         if !peer.bucket.take(now) {
             return Err(Reject::RateLimited);
         }
-        let proven = peer.proven.as_mut().expect("the caller found it by its identity");
-        if !proven.window.accept(message.sequence) {
-            return Err(Reject::Replayed);
-        }
-        // The sender's choice of key is the newest news of a rotation.
-        proven.key = key;
         if message.kind == Kind::Probe {
+            peer.note_sequence(message.sequence);
             peer.schedule.heard_probe(now, entropy);
+            self.deadline = self.deadline.min(peer.schedule.due());
             note_departure(&mut peer.pending, message, &mut self.counters);
             let pending = self.responder(message, received, entropy, now);
-            let peer = self.peers[slot].as_mut().expect("nothing took it");
-            peer.pending.insert(pending);
-            let earlier = peer.departures.tell_newest();
             self.finish(slot, now);
+            self.file(slot, pending, now);
+            let earlier = self.peers[slot].as_mut().and_then(|p| p.departures.tell_newest());
             return Ok(Some(self.reply(message, &pending, earlier, from, Some(slot), arrival, answer)));
         }
 
         if message.kind == Kind::Reply {
-            self.gather(slot, message.echo, now);
+            self.gather(slot, message, now);
         }
         let peer = self.peers[slot].as_mut().expect("gathering keeps the peer");
         let pending = peer.pending.awaiting(message.kind, message.echo, now).ok_or(Reject::NoNonce)?;
@@ -374,12 +378,12 @@ impl Protocol {
         let outgoing = match message.kind {
             Kind::Reply => {
                 advance_initiator(pending, message, arrival);
-                peer.schedule.answered();
                 let earlier = peer.departures.tell(pending.my_sequence);
+                peer.schedule.answered();
                 Some(self.report(slot, message, earlier, arrival, answer))
             }
             Kind::Report => {
-                advance_responder(pending, message, arrival);
+                advance_responder(pending, message, arrival, self.keys.id(arrival.key));
                 None
             }
             Kind::Follow => {
@@ -389,23 +393,26 @@ impl Protocol {
             }
             Kind::Probe => unreachable!("answered above"),
         };
+        self.peers[slot].as_mut().expect("nothing took it").note_sequence(message.sequence);
         self.after_proof(slot, message, from, now);
         let outgoing = outgoing.or_else(|| self.pay_follow(slot, now, entropy, answer));
         Ok(outgoing)
     }
 
-    /// The peer answers a probe that went to an address not known to be its own: one identity holds one place, so that
-    /// address becomes this peer's and its place is given up.
-    fn gather(&mut self, slot: usize, echo: u64, now: RawTime) {
+    /// The peer answers a probe that went to an address not known to be its own, or to one whose node fell silent: one
+    /// identity holds one place, so that place is given up, and its address becomes this peer's if this peer's own is not
+    /// listed or no longer leads to it.
+    fn gather(&mut self, slot: usize, message: &Message, now: RawTime) {
         let other = self.peers.iter_mut().enumerate().find_map(|(other, place)| {
-            let peer = place.as_mut().filter(|p| other != slot && p.proven.is_none())?;
-            peer.pending.take_awaiting(Kind::Reply, echo, now).map(|pending| (other, pending))
+            let peer = place.as_mut().filter(|p| other != slot && !p.announced)?;
+            peer.pending.take_reply(message.sender, message.echo, now).map(|pending| (other, pending))
         });
         let Some((other, pending)) = other else { return };
         let freed = self.peers[other].take().expect("it was just found");
+        self.nodes[other] = NodeId::ANYONE;
+        self.file(slot, pending, now);
         let peer = self.peers[slot].as_mut().expect("a proven node has a place");
-        peer.pending.insert(pending);
-        if freed.listed && !peer.listed {
+        if freed.listed && !(peer.listed && peer.announced) {
             (peer.listed, peer.address) = (true, freed.address);
         }
     }
@@ -430,12 +437,18 @@ impl Protocol {
         arrival: &Arrival,
         answer: &mut [u8; DATAGRAM_LEN],
     ) -> Result<Option<Outgoing>, Reject> {
-        let Arrival { now, from, received, entropy, key } = *arrival;
-        if !self.strangers.take(now) {
-            return Err(Reject::RateLimited);
-        }
+        let Arrival { now, from, received, entropy, .. } = *arrival;
         match message.kind {
             Kind::Probe => {
+                // A second copy must not put a new nonce in the place of the one that is just being echoed.
+                let mut waiting = self.candidates.iter().flatten();
+                if waiting.any(|c| c.is_run(message) && message.sequence <= c.pending.peer_sequence) {
+                    return Err(Reject::Replayed);
+                }
+                // Only what is answered without proof is limited: a crowd must not keep out a node that was asked.
+                if !self.strangers.take(now) {
+                    return Err(Reject::RateLimited);
+                }
                 let pending = self.responder(message, received, entropy, now);
                 let candidate =
                     Candidate { node: message.sender, boot: message.boot, address: from, pending, heard_at: now };
@@ -444,13 +457,13 @@ impl Protocol {
             }
             Kind::Reply => {
                 let found = self.peers.iter_mut().enumerate().find_map(|(slot, place)| {
-                    let pending = place.as_mut()?.pending.take_awaiting(Kind::Reply, message.echo, now)?;
+                    let pending = place.as_mut()?.pending.take_reply(message.sender, message.echo, now)?;
                     Some((slot, pending))
                 });
                 let (asked, mut pending) = found.ok_or(Reject::NoNonce)?;
                 let departure = self.peers[asked].as_mut().and_then(|p| p.departures.tell(pending.my_sequence));
                 advance_initiator(&mut pending, message, arrival);
-                let slot = self.seat(Some(asked), message, from, key, now, entropy)?;
+                let slot = self.seat(Some(asked), message, from, now, entropy)?;
                 let peer = self.peers[slot].as_mut().expect("it was just seated");
                 peer.pending.insert(pending);
                 peer.schedule.answered();
@@ -462,15 +475,14 @@ impl Protocol {
                 let index = self.candidates.iter().position(|place| {
                     place.as_ref().is_some_and(|c| {
                         c.pending.awaits == Some((Kind::Report, message.echo))
-                            && c.node == message.sender
-                            && c.boot == message.boot
+                            && c.is_run(message)
                             && now.since(c.heard_at) <= NONCE_LIFETIME_NS
                     })
                 });
                 let candidate = index.and_then(|i| self.candidates[i].take()).ok_or(Reject::NoNonce)?;
                 let mut pending = candidate.pending;
-                advance_responder(&mut pending, message, arrival);
-                let slot = self.seat(None, message, candidate.address, key, now, entropy)?;
+                advance_responder(&mut pending, message, arrival, self.keys.id(arrival.key));
+                let slot = self.seat(None, message, candidate.address, now, entropy)?;
                 let peer = self.peers[slot].as_mut().expect("it was just seated");
                 if let Some(stamp) = pending.my_departure.truth {
                     peer.departures.push(Earlier { sequence: pending.my_sequence, stamp });
@@ -490,11 +502,12 @@ impl Protocol {
         asked: Option<usize>,
         message: &Message,
         address: SocketAddr,
-        key: KeyChoice,
         now: RawTime,
         entropy: u64,
     ) -> Result<usize, Reject> {
         let old = self.nodes.iter().position(|node| *node == message.sender);
+        // Whoever was asked for by address gets the place of a node that fell silent, never that of a live one.
+        let asked = asked.filter(|slot| old == Some(*slot) || self.peers[*slot].as_ref().is_some_and(|p| !p.announced));
         let listed_here = || {
             let mut places = self.peers.iter();
             places.position(|p| p.as_ref().is_some_and(|p| p.proven.is_none() && p.address == address))
@@ -516,24 +529,19 @@ impl Protocol {
             && let Some(freed) = self.peers[other].take()
         {
             self.nodes[other] = NodeId::ANYONE;
-            if freed.announced {
-                self.events.push_back(Event::Left(PeerSlot(other as u16)));
-            }
             listed |= freed.listed;
             address = freed.address;
         }
         let before = self.peers[slot].take();
-        let rebooted = before.is_some_and(|p| p.proven.is_some());
-        let mut window = ReplayWindow::default();
-        let _first_of_its_run = window.accept(message.sequence);
         // What was asked before the node was known is still good; what was asked of another run of it is not.
         let mut peer = before.filter(|p| p.proven.is_none()).unwrap_or_else(|| self.fresh_peer(address, now, entropy));
         (peer.address, peer.listed, peer.last_finished) = (address, listed, now);
-        peer.proven = Some(Proven { node: message.sender, boot: message.boot, key, window });
-        peer.announced = true;
+        let window = ReplayWindow::starting_at(message.sequence);
+        peer.proven = Some(Proven { node: message.sender, boot: message.boot, window });
+        (peer.announced, peer.own_until) = (true, None);
         self.peers[slot] = Some(peer);
         self.nodes[slot] = message.sender;
-        self.counters.count(if rebooted { Tally::Reboots } else { Tally::Arrivals });
+        self.counters.count(if old.is_some() { Tally::Reboots } else { Tally::Arrivals });
         self.events.push_back(Event::Arrived(PeerIdentity {
             slot: PeerSlot(slot as u16),
             node: message.sender,
@@ -600,6 +608,7 @@ impl Protocol {
     fn responder(&self, message: &Message, received: Stamp, nonce: u64, now: RawTime) -> Pending {
         Pending {
             awaits: Some((Kind::Report, nonce)),
+            asked: message.sender,
             asked_at: now,
             initiator: false,
             my_sequence: self.sequence + 1,
@@ -672,18 +681,19 @@ impl Protocol {
     ) -> Option<Outgoing> {
         let peer = self.peers[slot].as_mut()?;
         let pending = peer.pending.payable(now)?;
-        let echo = pending.owes_follow.take()?;
+        let (echo, key) = pending.owes_follow.take()?;
         let sequence = pending.my_sequence;
         let earlier = peer.departures.tell(sequence);
-        let (to, proven) = (peer.address, peer.proven?);
+        let (to, proven) = (peer.address, peer.proven.expect("only a proven peer has sent a report"));
         self.finish(slot, now);
         earlier?;
+        let key = self.keys.find(key, proven.node).ok()?;
         self.sequence += 1;
         let transmit = Stamp { at: now, class: self.promise };
         let receive = Stamp::default();
         let packet =
             Packet { kind: Kind::Follow, receiver: proven.node, nonce: entropy, echo, receive, transmit, earlier };
-        self.write(&packet, proven.key, out);
+        self.write(&packet, key, out);
         Some(self.outgoing(to, Some(slot), false))
     }
 
@@ -711,17 +721,69 @@ impl Protocol {
     }
 
     fn finish(&mut self, slot: usize, now: RawTime) {
-        let Some(peer) = &mut self.peers[slot] else { return };
-        let Some(proven) = peer.proven else { return };
-        while let Some(finished) = peer.pending.take_finished(now) {
-            peer.last_finished = now;
-            peer.announced = true;
-            self.counters.count(Tally::Exchanges);
-            if finished.stamp_missing {
-                self.counters.count(Tally::TransmitStampMissing);
-            }
-            self.events.push_back(Event::Exchanged(exchange(slot, &proven, &finished)));
+        while let Some(finished) = self.peers[slot].as_mut().and_then(|p| p.pending.take_finished(now)) {
+            self.conclude(slot, &finished, now);
         }
+    }
+
+    /// Files an exchange under way. If the oldest must make room, it ends here: with its weaker departures if those are all
+    /// that it still waited for, else as a question without an answer.
+    fn file(&mut self, slot: usize, pending: Pending, now: RawTime) {
+        let evicted = self.peers[slot].as_mut().and_then(|peer| peer.pending.insert(pending));
+        let Some(evicted) = evicted else { return };
+        match evicted.surrendered() {
+            Some(finished) => self.conclude(slot, &finished, now),
+            None if evicted.initiator && !evicted.done => self.counters.count(Tally::Unanswered),
+            None => {}
+        }
+    }
+
+    fn conclude(&mut self, slot: usize, finished: &Finished, now: RawTime) {
+        let peer = self.peers[slot].as_mut().expect("an exchange is finished in its peer's place");
+        let proven = peer.proven.expect("an exchange is finished with a proven peer");
+        peer.last_finished = now;
+        peer.announced = true;
+        self.counters.count(Tally::Exchanges);
+        if finished.stamp_missing {
+            self.counters.count(Tally::TransmitStampMissing);
+        }
+        self.events.push_back(Event::Exchanged(exchange(slot, &proven, finished)));
+    }
+
+    /// Everything this node believes, for tests that nothing changed: all fields but the counters. Without `..`, so that a
+    /// new field cannot be forgotten.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> String {
+        let Protocol {
+            identity,
+            keys,
+            interval_ns,
+            rounds,
+            claim,
+            promise,
+            sequence,
+            nodes,
+            peers,
+            candidates,
+            strangers,
+            events,
+            counters: _,
+            deadline,
+        } = self;
+        let fixed = format!("{identity:?} {keys:?} {interval_ns} {rounds} {claim:?} {promise:?} {sequence}");
+        format!("{fixed} {nodes:?} {peers:?} {candidates:?} {strangers:?} {events:?} {deadline:?}")
+    }
+
+    /// What this node believes of those who have a place.
+    #[cfg(test)]
+    pub(super) fn seats(&self) -> String {
+        format!("{:?} {:?}", self.nodes, self.peers)
+    }
+
+    /// How many nodes are in the middle of proving themselves.
+    #[cfg(test)]
+    pub(super) fn candidates(&self) -> usize {
+        self.candidates.iter().flatten().count()
     }
 
     fn proven(&self, slot: usize) -> &Proven {
@@ -762,9 +824,9 @@ fn advance_initiator(pending: &mut Pending, message: &Message, arrival: &Arrival
 }
 
 /// A report has come: the peer's arrival stamp is in it, and a follow is owed if there is a true departure to tell.
-fn advance_responder(pending: &mut Pending, message: &Message, arrival: &Arrival) {
+fn advance_responder(pending: &mut Pending, message: &Message, arrival: &Arrival, key: KeyId) {
     pending.awaits = None;
-    pending.owes_follow = (pending.my_departure.promised != StampClass::User).then_some(message.nonce);
+    pending.owes_follow = (pending.my_departure.promised != StampClass::User).then_some((message.nonce, key));
     prove(pending, message, arrival.now);
 }
 
@@ -780,9 +842,7 @@ fn note_departure(pending: &mut PendingTable, message: &Message, counters: &mut 
     let Some(earlier) = message.earlier else { return };
     match pending.by_peer_sequence(earlier.sequence) {
         Some(exchange) => {
-            if exchange.peer_departure.truth.is_none() {
-                exchange.peer_departure.truth = Some(earlier.stamp);
-            }
+            exchange.peer_departure.truth.get_or_insert(earlier.stamp);
         }
         // A departure told a second time, in case the first telling was lost, finds its exchange finished.
         None if message.kind == Kind::Follow => counters.count(Tally::TransmitStampLate),

@@ -559,7 +559,7 @@ impl Pipeline {
             boost: self.boost as f32,
             sigma_ns: self.promise.sigma_ns(self.wander, lag_ns) as f32,
             bound_ns: if reference { 0.0 } else { self.promise.bound_ns(lag_ns, self.config.tick_ns) as f32 },
-            alive: self.alive as u16,
+            alive: self.alive.max(1) as u16,
         };
     }
 }

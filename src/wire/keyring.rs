@@ -122,22 +122,26 @@ impl Keyring {
         }
     }
 
-    /// The key that seals packets to `receiver`: its own, else the first shared one. For a receiver that is not known yet,
-    /// `attempt` walks through all keys, one a probe. `None` if no key fits.
+    /// The key that seals packets to `receiver`: its own, else the first shared one. A receiver that is not known yet may
+    /// hold a key of its own for this node, and then refuses a shared one: odd attempts take the first shared key, even ones
+    /// walk through those that belong to a peer. `None` if no key fits.
     #[must_use]
     pub fn choose(&self, receiver: NodeId, attempt: u32) -> Option<KeyChoice> {
-        if self.keys.is_empty() {
-            return None;
-        }
-        if receiver == NodeId::ANYONE {
-            let shared = self.keys.iter().position(|k| k.owner.is_none());
-            return Some(KeyChoice(match shared {
-                Some(index) => index as u16,
-                None => (attempt as usize % self.keys.len()) as u16,
-            }));
-        }
-        let own = self.keys.iter().position(|k| k.owner == Some(receiver));
-        own.or_else(|| self.keys.iter().position(|k| k.owner.is_none())).map(|index| KeyChoice(index as u16))
+        let shared = self.keys.iter().position(|k| k.owner.is_none());
+        let found = if receiver == NodeId::ANYONE {
+            let bound = self.keys.iter().filter(|k| k.owner.is_some()).count();
+            let turn = attempt as usize;
+            let nth_bound = |n| self.keys.iter().enumerate().filter(|(_, k)| k.owner.is_some()).nth(n).map(|(i, _)| i);
+            match shared {
+                Some(index) if turn % 2 == 1 || bound == 0 => Some(index),
+                Some(_) => nth_bound(turn / 2 % bound),
+                None if bound == 0 => None,
+                None => nth_bound(turn % bound),
+            }
+        } else {
+            self.keys.iter().position(|k| k.owner == Some(receiver)).or(shared)
+        };
+        found.map(|index| KeyChoice(index as u16))
     }
 
     /// The id by which a packet names `choice`.
@@ -210,6 +214,60 @@ mod tests {
         assert!(ring.verify(one, b"bytes", &seal));
         assert!(!ring.verify(two, b"bytes", &seal));
         assert!(!ring.verify(one, b"byteS", &seal));
+    }
+
+    #[test]
+    fn the_seal_is_the_left_half_of_the_published_mac() {
+        // RFC 4231, test case 3: 20 bytes 0xaa, 50 bytes 0xdd.
+        let mut ring = Keyring::new();
+        ring.insert(KeyId(1), &[0xaa; 20], None).unwrap();
+        let published = 0x773e_a91e_3680_0e46_854d_b8eb_d091_81a7_u128.to_be_bytes();
+        assert_eq!(ring.seal(ring.find(KeyId(1), NodeId(9)).unwrap(), &[0xdd; 50]), published);
+    }
+
+    #[test]
+    fn every_bit_of_a_seal_counts() {
+        let mut ring = Keyring::new();
+        ring.insert(KeyId(1), &KEY, None).unwrap();
+        let key = ring.find(KeyId(1), NodeId(9)).unwrap();
+        let seal = ring.seal(key, b"bytes");
+        for bit in 0..8 * MAC_LEN {
+            let mut other = seal;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!ring.verify(key, b"bytes", &other), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_not_known_yet_is_asked_under_every_key_that_it_may_expect() {
+        let mut ring = Keyring::new();
+        assert_eq!(ring.choose(NodeId::ANYONE, 1), None);
+        ring.insert(KeyId(5), &KEY, Some(NodeId(5))).unwrap();
+        ring.insert(KeyId(6), &KEY, Some(NodeId(6))).unwrap();
+        let asked = |ring: &Keyring, attempts: std::ops::Range<u32>| {
+            attempts.map(|n| ring.id(ring.choose(NodeId::ANYONE, n).unwrap()).0).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&ring, 1..5), [6, 5, 6, 5]);
+        ring.insert(KeyId(1), &KEY, None).unwrap();
+        ring.insert(KeyId(2), &KEY, None).unwrap();
+        assert_eq!(asked(&ring, 1..9), [1, 6, 1, 5, 1, 6, 1, 5]);
+        let mut shared = Keyring::new();
+        shared.insert(KeyId(1), &KEY, None).unwrap();
+        assert_eq!(asked(&shared, 0..3), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_peer_is_spoken_to_under_its_own_key_then_the_first_shared_one() {
+        let mut ring = Keyring::new();
+        ring.insert(KeyId(1), &KEY, None).unwrap();
+        ring.insert(KeyId(2), &KEY, None).unwrap();
+        ring.insert(KeyId(7), &KEY, Some(NodeId(7))).unwrap();
+        ring.insert(KeyId(8), &KEY, Some(NodeId(7))).unwrap();
+        let id = |node| ring.choose(NodeId(node), 3).map(|k| ring.id(k).0);
+        assert_eq!((id(7), id(9)), (Some(7), Some(1)));
+        assert!(ring.is_bound(NodeId(7)) && !ring.is_bound(NodeId(9)));
+        assert_eq!(ring.insert(KeyId(7), &[9; 16], Some(NodeId(7))), Err(KeyringError::Duplicate(7)));
+        assert_eq!(ring.insert(KeyId(7), &[9; 16], Some(NodeId(9))), Ok(()));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Message {
     /// needed to find the key. The key that sealed it is returned beside the message.
     ///
     /// # Errors
-    /// The first check that failed, in the order length, magic, version, key, MAC, cluster, sender, receiver, kind, fields.
+    /// The first check that failed, in the order length, magic, version, key, MAC, cluster, sender, kind, receiver, fields.
     pub fn open(datagram: &[u8], identity: &Identity, keys: &Keyring) -> Result<(Message, KeyChoice), Reject> {
         let layout = Layout::ref_from_bytes(datagram).map_err(|_| Reject::Length)?;
         if layout.magic.get() != MAGIC {
@@ -146,7 +146,7 @@ impl Message {
         let earlier = match delta {
             0 => None,
             _ => Some(Earlier {
-                sequence: sequence.checked_sub(delta).ok_or(Reject::Absurd)?,
+                sequence: sequence.checked_sub(delta).filter(|s| *s != 0).ok_or(Reject::Absurd)?,
                 stamp: stamp(layout.earlier_transmit.get(), flag::two_bits(flags, flag::EARLIER_CLASS)),
             }),
         };

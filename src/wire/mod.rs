@@ -12,3 +12,6 @@ pub use layout::{DATAGRAM_LEN, MAC_LEN, MAGIC, SEALED_LEN, VERSION};
 pub use message::{Earlier, Identity, Kind, Message};
 pub use reject::Reject;
 pub use replay::ReplayWindow;
+
+#[cfg(test)]
+mod tests;

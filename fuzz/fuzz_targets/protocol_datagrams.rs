@@ -1,0 +1,10 @@
+//! See `bodies::protocol_datagrams`. Run: `cargo +nightly fuzz run protocol_datagrams`.
+#![no_main]
+
+#[path = "../bodies.rs"]
+#[allow(dead_code)] // each target uses one of the bodies
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    bodies::protocol_datagrams(data);
+});
