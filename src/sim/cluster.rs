@@ -337,12 +337,15 @@ impl Cluster {
                     }
                 }
             }
-            Fault::Suspend { nodes, .. } => {
+            Fault::Suspend { nodes, length, error, .. } => {
                 for n in nodes {
-                    self.nodes[*n].oscillator.stop(now, !over);
-                    self.nodes[*n].frozen = !over;
-                    if over && self.nodes[*n].up {
-                        self.nodes[*n].poll_at = TrueNs::MAX;
+                    let node = &mut self.nodes[*n];
+                    node.oscillator.stop(now, !over);
+                    node.frozen = !over;
+                    if over {
+                        let (raw, rate) = (node.raw(now), node.clock.rate());
+                        node.clock.command(raw, rate, length.nanos() + error.nanos());
+                        node.poll_at = TrueNs::MAX;
                         self.arrange_poll(*n);
                     }
                 }
@@ -407,9 +410,11 @@ impl Cluster {
         self.flights[index as usize]
     }
 
-    /// The honest nodes that steer a clock or are followed: those whose agreement is judged.
+    /// The honest nodes that steer a clock or are followed, and may hear the others: those whose agreement is judged.
+    #[must_use]
     pub fn is_judged(&self, n: usize) -> bool {
-        self.nodes[n].lying.is_none() && self.nodes[n].role != Role::Observer
+        let node = &self.nodes[n];
+        node.lying.is_none() && node.role != Role::Observer && !node.alone
     }
 }
 
@@ -431,4 +436,61 @@ fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64) -> [Link; 2]
         Link::new(forward, Stream::new(seed, Purpose::Forward, low, high)),
         Link::new(backward, Stream::new(seed, Purpose::Backward, low, high)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::world::SECOND_NS;
+
+    fn cluster(nodes: usize, more: &str, seed: u64) -> Cluster {
+        let text = format!("summary = 'x'\nduration = '60s'\n[cluster]\nnodes = {nodes}\n{more}");
+        Cluster::new(&Scenario::parse("test", &text).unwrap(), Algorithm::default(), seed)
+    }
+
+    fn spread_ns(cluster: &mut Cluster, now: TrueNs) -> f64 {
+        let errors: Vec<f64> = cluster.nodes.iter_mut().map(|node| node.error_ns(now)).collect();
+        errors.iter().copied().fold(f64::MIN, f64::max) - errors.iter().copied().fold(f64::MAX, f64::min)
+    }
+
+    #[test]
+    fn nodes_that_start_apart_find_each_other() {
+        let mut cluster = cluster(3, "[link]\njitter = 'normal 30ns'\n", 1);
+        let before = spread_ns(&mut cluster, 0);
+        cluster.run_until(5 * SECOND_NS);
+        let after = spread_ns(&mut cluster, 5 * SECOND_NS);
+        assert!(before > 1e5 && after < 1e3, "{before} ns before, {after} ns after");
+        // Eight exchanges a second and pair, and a burst at the start.
+        assert!((110..160).contains(&cluster.exchanges()), "{}", cluster.exchanges());
+    }
+
+    #[test]
+    fn a_world_with_one_node_more_has_the_same_oscillators() {
+        let (mut small, mut large) = (cluster(3, "", 9), cluster(4, "", 9));
+        let at = 3 * SECOND_NS;
+        for n in 0..3 {
+            assert_eq!(small.nodes[n].raw(at), large.nodes[n].raw(at));
+        }
+    }
+
+    #[test]
+    fn a_partition_cuts_exactly_the_links_between_its_sides() {
+        let event = "[[event]]\nkind = 'partition'\nat = '2s'\nnodes = [3]\nuntil = '50s'\n";
+        let mut cluster = cluster(4, event, 1);
+        cluster.run_until(3 * SECOND_NS);
+        let before: Vec<u64> = (0..3).map(|n| cluster.nodes[n].exchanged_with(3)).collect();
+        let inside = cluster.nodes[0].exchanged_with(1);
+        cluster.run_until(10 * SECOND_NS);
+        assert_eq!(before, (0..3).map(|n| cluster.nodes[n].exchanged_with(3)).collect::<Vec<_>>());
+        assert!(cluster.nodes[0].exchanged_with(1) > inside + 40);
+    }
+
+    #[test]
+    fn a_stranger_s_packets_are_refused_and_counted() {
+        let mut cluster = cluster(3, "[[node]]\nnodes = [2]\nwrong_key = true\n", 1);
+        cluster.run_until(5 * SECOND_NS);
+        assert_eq!(cluster.nodes[0].exchanged_with(2), 0);
+        assert!(cluster.nodes[0].protocol.counters().rejected_total() > 3);
+        assert!(!cluster.nodes[2].has_synced && !cluster.is_judged(2));
+    }
 }

@@ -29,7 +29,8 @@ pub enum Event {
         /// When it is mended.
         until: Span,
     },
-    /// Machines stand still, oscillator and all.
+    /// Machines stand still, oscillator and all. On waking the kernel sets the clock forward by the time it has slept, which
+    /// it has from a worse clock.
     Suspend {
         /// When.
         at: Span,
@@ -37,6 +38,9 @@ pub enum Event {
         nodes: Vec<usize>,
         /// For how long.
         length: Span,
+        /// The error of the clock's correction on waking.
+        #[serde(default)]
+        error: Span,
     },
     /// Machines move to other hardware: the oscillator jumps forward and runs at another rate.
     Migrate {

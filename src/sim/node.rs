@@ -30,6 +30,8 @@ pub struct Node {
     pub identity: Identity,
     /// The keys it holds.
     pub keys: Keyring,
+    /// It holds a key that nobody else has, and so is alone.
+    pub alone: bool,
     /// Its daemon runs.
     pub up: bool,
     /// Its machine is suspended.
@@ -121,7 +123,8 @@ impl Node {
         let mut oscillator = Oscillator::new(quality, raw_start_ns, Stream::new(seed, Purpose::Oscillator, n, 0));
         let raw = oscillator.read(0);
         let clock = SimClock::new(raw, START_OF_TIME_NS + offset_ns, 0.0, clock_spec.rate_grain.0);
-        let keys = keyring(scenario.nodes.iter().any(|s| s.wrong_key && s.nodes.contains(&number)));
+        let alone = scenario.nodes.iter().any(|s| s.wrong_key && s.nodes.contains(&number));
+        let keys = keyring(alone);
         let identity = identity(number, 0);
         let role = scenario.role(number);
         let liar = scenario.liars.iter().find(|liar| liar.nodes.contains(&number));
@@ -144,6 +147,7 @@ impl Node {
             role,
             identity,
             keys,
+            alone,
             up: false,
             frozen: false,
             run: 0,
