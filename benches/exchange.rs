@@ -1,6 +1,6 @@
 //! What one whole exchange costs in the two state machines together: probe, reply, report and follow written, sealed,
-//! opened and acted on, three transmit stamps, two finished exchanges. Beside it the hot path alone: a probe in, its reply
-//! out. Run: `cargo bench --bench exchange`.
+//! opened and acted on, three transmit stamps, two finished exchanges. Beside it the hot path alone: a probe in, its
+//! reply out. Run: `cargo bench --bench exchange`.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

@@ -1,9 +1,9 @@
-//! How long the real engine takes to answer, beside a bare echo: from the kernel's receive stamp of a probe to the kernel's
-//! transmit stamp of the reply, both on loopback in this one run. The echo does nothing but receive and send; what the
-//! engine adds is checking the seal, the state machine and sealing the answer.
+//! How long the real engine takes to answer, beside a bare echo: from the kernel's receive stamp of a probe to the
+//! kernel's transmit stamp of the reply, both on loopback in this one run. The echo does nothing but receive and send;
+//! what the engine adds is checking the seal, the state machine and sealing the answer.
 //!
-//! `cargo bench --bench turnaround`. Prints p50 and p99 of both and their ratio. With two cores the answering thread has
-//! core 1 and the asking one core 0; anything else that runs disturbs the figures of both alike.
+//! `cargo bench --bench turnaround`. Prints p50 and p99 of both and their ratio. With two cores the answering thread
+//! has core 1 and the asking one core 0; anything else that runs disturbs the figures of both alike.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;

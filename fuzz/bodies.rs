@@ -1,5 +1,5 @@
-//! What each fuzz target does with its bytes, and what must hold. Shared by the targets and by tests/fuzz_bodies.rs, which
-//! runs the same on stable. No randomness but the data.
+//! What each fuzz target does with its bytes, and what must hold. Shared by the targets and by tests/fuzz_bodies.rs,
+//! which runs the same on stable. No randomness but the data.
 
 use std::net::SocketAddr;
 
@@ -69,8 +69,8 @@ fn plausible(datagram: &mut Datagram, parts: u8, author: &Identity, reader: &Ide
     }
 }
 
-/// The parser: bytes as they are never open; the same bytes well sealed are refused or mean the same after being written
-/// again.
+/// The parser: bytes as they are never open; the same bytes well sealed are refused or mean the same after being
+/// written again.
 pub fn wire_open(data: &[u8]) {
     let (author, reader, keys) = (identity(0, 1), identity(1, 1), keyring(&[1, 2]));
     assert!(Message::open(data, &reader, &keys).is_err(), "nobody guesses a seal");
@@ -124,9 +124,9 @@ struct World<'a> {
     exchanges: u64,
 }
 
-/// The state machine: any order of packets, lies, stamps, restarts and passing time. It never panics, never says more than
-/// one packet for one, never spins, and its tables and events stay bounded. Returns how many exchanges were finished, by
-/// which the caller sees whether the data led anywhere.
+/// The state machine: any order of packets, lies, stamps, restarts and passing time. It never panics, never says more
+/// than one packet for one, never spins, and its tables and events stay bounded. Returns how many exchanges were
+/// finished, by which the caller sees whether the data led anywhere.
 pub fn protocol_datagrams(data: &[u8]) -> u64 {
     let start = RawTime::from_nanos(1_000_000_000);
     let mut world = World {
@@ -297,7 +297,7 @@ impl World<'_> {
                     exchange.peer
                 }
                 Event::Arrived(peer) => peer.slot,
-                Event::Left(slot) => slot,
+                Event::Silent(slot) | Event::Returned(slot) | Event::Left(slot) => slot,
             };
             assert!(slot.index() < CAPACITY);
         }

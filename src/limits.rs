@@ -1,7 +1,8 @@
-//! Every bound of the program as a named constant, with the reason for its size; the relations between them are asserted
-//! at compile time. No behaviour.
+//! Every bound of the program as a named constant, with the reason for its size; the relations between them are
+//! asserted at compile time. No behaviour.
 
-/// Peers one node keeps. A full mesh is meant up to about 64 nodes (docs/ALGORITHMS.md); a verdict marks rejected peers in 128 bits.
+/// Peers one node keeps. A full mesh is meant up to about 64 nodes (docs/ALGORITHMS.md, 12); a verdict marks rejected
+/// peers in 128 bits.
 pub const PEERS_MAX: usize = 128;
 /// Unknown nodes that may be in the middle of proving themselves at one time.
 pub const CANDIDATES_MAX: usize = 16;
@@ -12,7 +13,8 @@ pub const KEY_BYTES_MIN: usize = 16;
 /// The longest key accepted, bytes: SHA-256's block.
 pub const KEY_BYTES_MAX: usize = 64;
 
-/// Events that fit between the hot and the discipline thread: two seconds of 128 peers at 8/s, from both sides, halved twice.
+/// Events that fit between the hot and the discipline thread: two seconds of 128 peers at 8/s, from both sides, halved
+/// twice.
 pub const RING_EVENTS: usize = 1024;
 
 /// Notes that fit between the discipline and the control thread: a second of 128 peers at 8/s, recorded.

@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets (fuzz/) on stable Rust, a fixed number of cases each: cargo-fuzz looks deeper, this holds
-//! the floor.
+//! The bodies of the fuzz targets (fuzz/) on stable Rust, a fixed number of cases each: cargo-fuzz looks deeper, this
+//! holds the floor.
 
 #[path = "../fuzz/bodies.rs"]
 mod bodies;

@@ -10,8 +10,8 @@ use daemons::{Daemon, Lab, free_port, llts, wait_for, worst_distance_ns};
 use llts::wire::DATAGRAM_LEN;
 use nix::sys::signal::Signal;
 
-/// Far wider than what is reached (docs/measurements), so that a busy machine does not fail the test, and a hundred times
-/// narrower than the offsets that the nodes start with.
+/// Far wider than what is reached (docs/measurements), so that a busy machine does not fail the test, and a hundred
+/// times narrower than the offsets that the nodes start with.
 const AGREED_NS: f64 = 100_000.0;
 
 const THROWN: [[&str; 2]; 5] = [
@@ -247,4 +247,28 @@ fn what_cannot_start_says_so_in_one_sentence_and_fails() {
     let status = llts(&["status", "--socket", lab.path().join("nobody.sock").to_str().unwrap()]);
     assert!(!status.status.success());
     assert_eq!(String::from_utf8(status.stderr).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn the_system_clock_without_the_right_to_steer_it_is_refused_in_one_sentence() {
+    let lab = Lab::new();
+    // Nothing but a process that provably lacks the capability is ever told to steer this machine's clock.
+    let without = ["--bounding-set=-sys_time", "--inh-caps=-all", "--ambient-caps=-all"];
+    let shown = std::process::Command::new("setpriv").args(without).args(["cat", "/proc/self/status"]).output();
+    let effective = shown.ok().and_then(|o| {
+        let text = String::from_utf8(o.stdout).ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("CapEff:"))?.trim().to_owned();
+        u64::from_str_radix(&line, 16).ok()
+    });
+    const SYS_TIME: u64 = 1 << 25;
+    if effective.is_none_or(|bits| bits & SYS_TIME != 0) {
+        return println!("skipped: setpriv cannot take CAP_SYS_TIME away here");
+    }
+    let mut command = std::process::Command::new("setpriv");
+    command.args(without).arg(env!("CARGO_BIN_EXE_llts"));
+    let mut node = lab.start_by(command, free_port(), "sys", &["--clock", "system"]);
+    assert_eq!(node.exit_code(), Some(1));
+    let log = node.log();
+    let sentence = log.lines().last().unwrap_or_default();
+    assert!(sentence.starts_with("llts: ") && sentence.contains("CAP_SYS_TIME"), "{log}");
 }

@@ -1,5 +1,5 @@
-//! The layout of the native protocol, pinned byte by byte: datagrams made by an independent program (tools/wire_vectors.py)
-//! are read field by field and written again to the same bytes.
+//! The layout of the native protocol, pinned byte by byte: datagrams made by an independent program
+//! (tools/wire_vectors.py) are read field by field and written again to the same bytes.
 
 use std::collections::BTreeMap;
 

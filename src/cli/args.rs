@@ -1,19 +1,21 @@
-//! What may be said on the command line: commands, options, their defaults and their help. What each word means together
-//! with the others is decided by the commands.
+//! What may be said on the command line: commands, options, their defaults and their help. What each word means
+//! together with the others is decided by the commands.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::{Failure, say};
-use super::quantity::{self, FifoPriority, ListenAddr};
+use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
 use super::sim::SimArgs;
 use crate::engine::PollMode;
+use crate::engine::keyfile::KEY_ID_DEFAULT;
 use crate::flow::Role;
 use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, ROUNDS_MAX};
+use crate::pipeline::{ALGORITHMS, Algorithm};
 
 /// Keeps the clocks of a cluster of servers in agreement, peer to peer, without a time server.
 ///
@@ -48,7 +50,8 @@ pub(super) struct RunArgs {
     /// UDP port [default: 4123]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// Address to listen on: IP, IP:PORT, or :PORT for every interface; beyond loopback it needs a key [default: 127.0.0.1]
+    /// Address to listen on: IP, IP:PORT, or :PORT for every interface; beyond loopback it needs a key [default:
+    /// 127.0.0.1]
     #[arg(long, value_name = "ADDR", value_parser = quantity::listen_addr)]
     pub listen_addr: Option<ListenAddr>,
     /// Name of this node, the only one of its cluster to have it [default: HOSTNAME:PORT]
@@ -73,14 +76,14 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "HZ", default_value_t = crate::limits::RATE_HZ_DEFAULT, value_parser = rate_hz)]
     pub rate: f64,
     /// Exchanges in the burst with which a peer is met
-    #[arg(long, value_name = "N", default_value_t = ROUNDS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = ROUNDS_DEFAULT, value_parser = rounds())]
     pub rounds: u32,
     /// peer: an equal; reference: the cluster's truth, never moves; observer: measures only
     #[arg(long, default_value = "peer", value_parser = role())]
     pub role: Role,
     /// How nodes agree
-    #[arg(long, value_name = "NAME", default_value = "rce")]
-    pub algorithm: String,
+    #[arg(long, value_name = "NAME", default_value = Algorithm::default().as_str(), value_parser = algorithm())]
+    pub algorithm: Algorithm,
     /// Faulty nodes to tolerate [default: a third of those present]
     #[arg(long, value_name = "F", value_parser = clap::value_parser!(u16).range(..=FAULTS_MAX))]
     pub faults: Option<u16>,
@@ -94,7 +97,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "RATE", allow_hyphen_values = true, value_parser = quantity::rate)]
     pub virtual_drift: Option<f64>,
     /// At start, step the clock once if it is off by more than this
-    #[arg(long, value_name = "SPAN", default_value = "100ms", allow_hyphen_values = true, value_parser = quantity::positive_span_ns)]
+    #[arg(long, value_name = "SPAN", default_value = "100ms", value_parser = positive_span_ns)]
     pub step_threshold: i64,
     /// Core for the thread that answers packets
     #[arg(long, value_name = "N")]
@@ -141,8 +144,8 @@ pub(super) struct DemoArgs {
     #[arg(long)]
     pub json: bool,
     /// How nodes agree
-    #[arg(long, value_name = "NAME", default_value = "rce")]
-    pub algorithm: String,
+    #[arg(long, value_name = "NAME", default_value = Algorithm::default().as_str(), value_parser = algorithm())]
+    pub algorithm: Algorithm,
     /// How the nodes wait for packets
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = poll_mode())]
     pub poll_mode: PollMode,
@@ -175,7 +178,7 @@ pub(super) struct StatusArgs {
 #[derive(Args, Debug)]
 pub(super) struct KeygenArgs {
     /// The number by which packets name the key
-    #[arg(long, value_name = "N", default_value_t = crate::engine::keyfile::KEY_ID_DEFAULT, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = KEY_ID_DEFAULT, value_parser = clap::value_parser!(u16).range(1..))]
     pub id: u16,
     /// Write it to a new file that only its owner can read [default: standard output]
     #[arg(long, value_name = "FILE")]
@@ -238,11 +241,20 @@ fn rate_hz(text: &str) -> Result<f64, String> {
     }
 }
 
+fn rounds() -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX))
+}
+
 fn role() -> impl TypedValueParser<Value = Role> {
     const ROLES: [Role; 3] = [Role::Peer, Role::Reference, Role::Observer];
     PossibleValuesParser::new(ROLES.map(Role::as_str)).map(|word| {
         ROLES.into_iter().find(|role| role.as_str() == word).expect("the parser lets only these words pass")
     })
+}
+
+fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
+    PossibleValuesParser::new(ALGORITHMS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.summary)))
+        .map(|word| Algorithm::named(&word).expect("the parser lets only these words pass"))
 }
 
 fn poll_mode() -> impl TypedValueParser<Value = PollMode> {
@@ -288,7 +300,7 @@ mod tests {
     fn options_have_the_defaults_that_their_help_promises() {
         let args = run_args("llts run");
         assert_eq!((args.rate, args.rounds, args.role), (8.0, 8, Role::Peer));
-        assert_eq!((args.cluster.as_str(), args.algorithm.as_str()), ("default", "rce"));
+        assert_eq!((args.cluster.as_str(), args.algorithm), ("default", Algorithm::default()));
         assert_eq!((args.clock, args.step_threshold), (ClockKind::Virtual, 100_000_000));
         assert_eq!((args.sched, args.poll_mode), (FifoPriority(None), PollMode::Auto));
     }
@@ -326,6 +338,7 @@ mod tests {
                 "llts --role king",
                 "invalid value 'king' for '--role <ROLE>' [possible values: peer, reference, observer]",
             ),
+            ("llts --algorithm x", "invalid value 'x' for '--algorithm <NAME>' [possible values: rce"),
             ("llts --port", "a value is required for '--port <N>' but none was supplied"),
             ("llts --key-file a --hmac-key b", "cannot be used with"),
             ("llts --virtual-drift 20", "\"20\" is no rate: write a number and ppm or ppb, like 20ppm"),

@@ -1,5 +1,5 @@
-//! How a command ends: what a failure says, once, in one sentence, and with which exit code. Also the way to the terminal,
-//! because a reader that has gone is one of the ways to end.
+//! How a command ends: what a failure says, once, in one sentence, and with which exit code. Also the way to the
+//! terminal, because a reader that has gone is one of the ways to end.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

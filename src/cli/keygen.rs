@@ -1,5 +1,5 @@
-//! `llts keygen`: a fresh key as the text of a key file. Never replaces a file, and with no file named prints the text and
-//! nothing else.
+//! `llts keygen`: a fresh key as the text of a key file. Never replaces a file, and with no file named prints the
+//! text and nothing else.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};

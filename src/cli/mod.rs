@@ -1,5 +1,5 @@
-//! Words: what may be said on the command line, one file a command, and how each ends. Knows nothing of the protocol and
-//! keeps no time; `run` hands its settings to the engine, every other command only looks at nodes from outside.
+//! Words: what may be said on the command line, one file a command, and how each ends. Knows nothing of the protocol
+//! and keeps no time; `run` hands its settings to the engine, every other command only looks at nodes from outside.
 
 mod args;
 mod ask;

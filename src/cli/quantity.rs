@@ -1,5 +1,5 @@
-//! How quantities are written on the command line: spans of time, rates, priorities, addresses. Each reading is one function
-//! from text to value, with a fault that says how to write it.
+//! How quantities are written on the command line: spans of time, rates, priorities, addresses. Each reading is one
+//! function from text to value, with a fault that says how to write it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -80,7 +80,8 @@ pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, String> {
         }
         Some(listen) => Ok(listen),
         None => Err(format!(
-            "{text:?} is no address to listen on: write IP:PORT, like 0.0.0.0:4123 or [::]:4123, or :PORT for every interface"
+            "{text:?} is no address to listen on: write IP:PORT, like 0.0.0.0:4123 or [::]:4123, \
+             or :PORT for every interface"
         )),
     }
 }

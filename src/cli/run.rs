@@ -50,7 +50,7 @@ fn settings(args: &RunArgs, machine: &Machine) -> Result<Settings, Failure> {
         rate_hz: args.rate,
         rounds: args.rounds,
         role: args.role,
-        algorithm: args.algorithm.clone(),
+        algorithm: args.algorithm.as_str().to_owned(),
         faults: args.faults,
         clock: clock(args)?,
         step_threshold_ns: args.step_threshold,
@@ -93,14 +93,16 @@ fn peers(args: &RunArgs, listen: SocketAddr) -> Result<Vec<String>, Failure> {
         };
         if listen.ip().is_loopback() && !address.ip().to_canonical().is_loopback() {
             return Err(Failure::Usage(format!(
-                "the peer {peer} is not on this machine, and this node listens on {} only: add --listen-addr :{} and --key-file",
+                "the peer {peer} is not on this machine, and this node listens on {} only: \
+                 add --listen-addr :{} and --key-file",
                 listen.ip(),
                 listen.port()
             )));
         }
         if other_family {
             return Err(Failure::Usage(format!(
-                "the peer {peer} cannot be reached from {listen}: give --listen-addr an address of the same kind, or :{}",
+                "the peer {peer} cannot be reached from {listen}: \
+                 give --listen-addr an address of the same kind, or :{}",
                 listen.port()
             )));
         }
@@ -123,7 +125,8 @@ fn keys(args: &RunArgs, listen: SocketAddr) -> Result<KeySource, Failure> {
         }
         (None, None) if listen.ip().to_canonical().is_loopback() => Ok(KeySource::LocalUser),
         (None, None) => Err(Failure::Usage(format!(
-            "binding {listen} needs a key: make one with `llts keygen --out llts.key`, copy it to every node, and pass --key-file llts.key"
+            "binding {listen} needs a key: make one with `llts keygen --out llts.key`, \
+             copy it to every node, and pass --key-file llts.key"
         ))),
     }
 }

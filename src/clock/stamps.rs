@@ -3,9 +3,9 @@
 //!
 //! Both clocks are read together (a bracket) at most every millisecond, and a stamp is carried over from the nearest
 //! bracket at the measured rate between the two clocks. When two brackets disagree by more than any steering explains,
-//! REALTIME was set: for a while every stamp is refused (the caller falls back on its own reading), because a stamp does
-//! not say on which side of the jump it was taken. What is not noticed: a jump of less than a millisecond backwards,
-//! during the millisecond until the next bracket.
+//! REALTIME was set: for a while every stamp is refused (the caller falls back on its own reading), because a stamp
+//! does not say on which side of the jump it was taken. What is not noticed: a jump of less than a millisecond
+//! backwards, during the millisecond until the next bracket.
 
 use super::oscillator::Oscillator;
 use super::source::{Machine, TimeSource};
@@ -63,8 +63,8 @@ impl<S: TimeSource> StampConverter<S> {
         self.oscillator.node_raw(self.source.raw_ns())
     }
 
-    /// The node's raw time at the kernel's stamp `real_ns` (`CLOCK_REALTIME`), or `None` if it cannot be told: the clock
-    /// was set lately, or the stamp is from the future or too old. About 30 ns, and 200 more once a millisecond.
+    /// The node's raw time at the kernel's stamp `real_ns` (`CLOCK_REALTIME`), or `None` if it cannot be told: the
+    /// clock was set lately, or the stamp is from the future or too old. About 30 ns, and 200 more once a millisecond.
     pub fn convert(&mut self, real_ns: i64) -> Option<RawTime> {
         let now_ns = self.source.raw_ns();
         if now_ns.wrapping_sub(self.latest.raw_ns) > BRACKET_AGE_NS_MAX {

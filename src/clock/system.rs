@@ -1,10 +1,11 @@
 //! `CLOCK_REALTIME` of this machine as the delivered clock, steered by frequency; a step only when told. One holder per
-//! machine. The kernel's own loop is kept off, and what other programs read of it (`STA_UNSYNC`, `maxerror`, `esterror`)
-//! is kept honest once a second.
+//! machine. The kernel's own loop is kept off, and what other programs read of it (`STA_UNSYNC`, `maxerror`,
+//! `esterror`) is kept honest once a second.
 //!
 //! A correction's rate is relative to CLOCK_MONOTONIC_RAW. The kernel's frequency is relative to the clock source's
-//! nominal rate, and CLOCK_MONOTONIC_RAW *is* the clock source at its nominal rate: the two scales are one, and the rate
-//! goes over unchanged. (The kernel realises it by an integer multiplier, so what it does is measured, not assumed.)
+//! nominal rate, and CLOCK_MONOTONIC_RAW *is* the clock source at its nominal rate: the two scales are one, and the
+//! rate goes over unchanged. (The kernel realises it by an integer multiplier, so what it does is measured, not
+//! assumed.)
 
 use std::io;
 use std::path::Path;

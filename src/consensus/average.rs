@@ -1,8 +1,8 @@
-//! `average`: plain proportional-integral average consensus, as published many times over (Mallada et al. 2013, "skewless
-//! network clock synchronization", without its gain conditions). The control against which `rce` is judged, and the proof
-//! that algorithms plug in.
+//! `average`: plain proportional-integral average consensus, as published many times over (Mallada et al. 2013,
+//! "skewless network clock synchronization", without its gain conditions). The control against which `rce` is judged,
+//! and the proof that algorithms plug in.
 //!
-//! Assumes everyone honest: one liar moves everybody. The gains are those of ALGORITHMS 4.3 (0.1 and 0.005 a round at
+//! Assumes everyone honest: one liar moves everybody. The gains are those of ALGORITHMS 10 (0.1 and 0.005 a round at
 //! 8/s) and suit one noise level only. Costs one pass over the peers.
 
 use super::{Consensus, START_S, View};

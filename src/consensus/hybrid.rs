@@ -1,10 +1,10 @@
-//! The fault-tolerant fusion with a fault budget (ALGORITHMS 3.2, final form): Lynch and Welch's midpoint (1988) where
-//! values disagree by more than noise explains, a weighted clipped mean where they do not. One scalar at a time, phase or
-//! rate. It holds no opinion on who may speak.
+//! The fault-tolerant fusion with a fault budget (ALGORITHMS 6.2): Lynch and Welch's midpoint (1988) where
+//! values disagree by more than noise explains, a weighted clipped mean where they do not. One scalar at a time, phase
+//! or rate. It holds no opinion on who may speak.
 //!
 //! Needs n >= 3f+1 values of which at most f lie. Step 2 alone is the proven rule and halves a disagreement each round;
 //! steps 1, 3 and 4 are measured, not proven. The gates and the limit of the bias weights to f peers have a history of
-//! attacks behind them: do not simplify them without the amplitude sweep of ALGORITHMS 3.2.
+//! attacks behind them: do not simplify them without the amplitude sweep of ALGORITHMS 6.3.
 
 use crate::limits::PEERS_MAX;
 
@@ -23,7 +23,7 @@ pub struct Gates {
     pub bias: f64,
 }
 
-/// The gates of the raw-clock ensemble: ALGORITHMS 3.2, swept over attack amplitudes.
+/// The gates of the raw-clock ensemble: ALGORITHMS 6.2, swept over attack amplitudes.
 pub const GATES_RCE: Gates = Gates { far: 20.0, width: 2.5, drop: 4.0, clip: 1.0, bias: 1.5 };
 
 /// Memory of a peer's bias, seconds.
@@ -155,8 +155,8 @@ impl Hybrid {
         }
     }
 
-    /// The `faults` peers with the greatest lasting bias lose weight; no more, or a liar could part honest groups. Equals
-    /// at the limit are all spared: which of them comes first is no reason.
+    /// The `faults` peers with the greatest lasting bias lose weight; no more, or a liar could part honest groups.
+    /// Equals at the limit are all spared: which of them comes first is no reason.
     fn weigh_bias(&self, values: &mut [Value], faults: usize, sigma: f64) {
         let mut biases = [0.0; VALUES_MAX];
         let mut count = 0;
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn two_honest_groups_far_apart_meet_although_liars_stand_on_both_sides() {
-        // Median would keep 0 and 1 for ever (ALGORITHMS 3.2): n = 7, f = 2, liars agree with each reader's own side.
+        // Median would keep 0 and 1 for ever (ALGORITHMS 6.2): n = 7, f = 2, liars agree with each reader's own side.
         let seen_from_zero = fuse(&[0.0, 0.0, 1e6, 1e6, 0.0, 0.0], 2, 1.0).value;
         let seen_from_one = fuse(&[0.0, -1e6, -1e6, -1e6, 0.0, 0.0], 2, 1.0).value;
         assert!((1e6 + seen_from_one - seen_from_zero).abs() <= 5e5 + 1.0);

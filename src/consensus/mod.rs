@@ -24,7 +24,8 @@ pub struct Voice {
     pub z_ns: f64,
     /// How much faster the peer's V runs than own V (seconds per second).
     pub g: f64,
-    /// The same if the peer's V still ran at the rate it had before it agreed with anybody; `None` if that was not heard.
+    /// The same if the peer's V still ran at the rate it had before it agreed with anybody; `None` if that was not
+    /// heard.
     pub start_g: Option<f64>,
     /// Variance of one filtered edge, ns².
     pub edge_var: f64,

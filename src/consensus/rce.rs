@@ -1,9 +1,9 @@
-//! `rce`, the raw-clock ensemble (ALGORITHMS 4.2 steps 5-7): phases and rates fused by the fault-tolerant hybrid, phase
+//! `rce`, the raw-clock ensemble (ALGORITHMS 6): phases and rates fused by the fault-tolerant hybrid, phase
 //! taken over in full at each decision, rate with a time constant, and an anchor that keeps the ensemble from being
 //! dragged. Memoryless in the phase: a Jacobi iteration whose fixed point is the graph's least squares solution.
 //!
-//! Assumes raw edges filtered open loop and nearly antisymmetric. Tolerates f < n/3 arbitrary liars in a full mesh. Costs
-//! a sort of n values twice per decision.
+//! Assumes raw edges filtered open loop and nearly antisymmetric. Tolerates f < n/3 arbitrary liars in a full mesh.
+//! Costs a sort of n values twice per decision.
 
 use super::hybrid::{GATES_RCE, Hybrid, Input};
 use super::{Consensus, START_S, View, Voice, median};
@@ -11,10 +11,10 @@ use crate::flow::Verdict;
 use crate::limits::PEERS_MAX;
 use crate::unit::PeerSlot;
 
-/// Time constant of the rate, seconds (ALGORITHMS 3.5: a full mesh; longer spoils nothing, shorter drifts more).
+/// Time constant of the rate, seconds (ALGORITHMS 6.4: a full mesh; longer spoils nothing, shorter drifts more).
 const RATE_S: f64 = 2.0;
-/// How long those who start together take their rate from the rates they started with, seconds: until edges know rates to
-/// a few tenths of a ppm even on a LAN.
+/// How long those who start together take their rate from the rates they started with, seconds: until edges know rates
+/// to a few tenths of a ppm even on a LAN.
 const START_RATE_S: f64 = 10.0;
 /// How far from the others' a member's start rate counts (seconds per second): ordinary crystals are within 100 ppm.
 const START_RATE_REACH: f64 = 100e-6;
@@ -84,11 +84,11 @@ impl Consensus for Rce {
     }
 }
 
-/// The rate of the first seconds, as a change of the own: that of the mean of the members' clocks as they ran *before* they
-/// agreed. Everyone computes it from constants; taking over the rates of peers that do the same at the same time would
-/// lose their mean (ten nodes within 50 ppm settled up to 14 ppm off it). Which rate a cluster starts with is arbitrary
-/// within its members' spread, so a bounded say is enough against liars here. `None` once the start is over, or if
-/// most of the others did not start with this node.
+/// The rate of the first seconds, as a change of the own: that of the mean of the members' clocks as they ran *before*
+/// they agreed. Everyone computes it from constants; taking over the rates of peers that do the same at the same time
+/// would lose their mean (ten nodes within 50 ppm settled up to 14 ppm off it). Which rate a cluster starts with is
+/// arbitrary within its members' spread, so a bounded say is enough against liars here. `None` once the start is over,
+/// or if most of the others did not start with this node.
 fn start_rate(view: &View<'_>) -> Option<f64> {
     if view.elapsed_s >= START_RATE_S || !view.own_counts {
         return None;
@@ -117,8 +117,8 @@ fn trimmed_mean(numbers: &mut [f64], trim: usize) -> f64 {
     inner.iter().sum::<f64>() / inner.len() as f64
 }
 
-/// How far the ensemble has left its oscillators since it agreed: the trimmed mean of what each member's V has gained on
-/// its raw clock (ALGORITHMS 3.3). The same at every node up to noise, so pulling it back disturbs no agreement.
+/// How far the ensemble has left its oscillators since it agreed: the trimmed mean of what each member's V has gained
+/// on its raw clock (ALGORITHMS 6.6). The same at every node up to noise, so pulling it back disturbs no agreement.
 fn drag(view: &View<'_>) -> f64 {
     let Some(own) = view.own_drift.filter(|_| view.own_counts) else { return 0.0 };
     let mut drifts = [0.0; PEERS_MAX + 1];

@@ -1,5 +1,5 @@
-//! The control thread: signals, the status socket, discovery, logs and files. Everything slow lives here, and nothing here
-//! can hold up the other two threads.
+//! The control thread: signals, the status socket, discovery, logs and files. Everything slow lives here, and nothing
+//! here can hold up the other two threads.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +23,7 @@ use super::status_socket::StatusSocket;
 use crate::discovery::Discovery;
 use crate::exchange::Roster;
 use crate::flow::NodeState;
-use crate::report::{DisciplineLatencies, HotLatencies, RecordWriter, latency_table};
+use crate::report::{DisciplineLatencies, HotLatencies, RecordWriter, print_latencies};
 use crate::sys::seqlock::SeqWriter;
 use crate::sys::time::monotonic_now;
 
@@ -206,7 +206,9 @@ impl Control {
         while let Ok(note) = self.lines.notes.try_recv() {
             match note {
                 Note::Arrived(peer) => info!("peer {} at {} has proved itself", peer.name, peer.address),
-                Note::Left(peer) => warn!("peer {} at {} has fallen silent", peer.name, peer.address),
+                Note::Silent(peer) => warn!("peer {} at {} has fallen silent", peer.name, peer.address),
+                Note::Returned(peer) => info!("peer {} at {} is heard again", peer.name, peer.address),
+                Note::Left(peer) => info!("peer {} at {} has given its place up", peer.name, peer.address),
                 Note::State { from, to, used } => log_state(from, to, used),
                 Note::Stepped(by_ns) => warn!("stepped the clock by {:+.6} s, once, at start", by_ns as f64 * 1e-9),
                 Note::ClockFailed(code) => {
@@ -228,7 +230,8 @@ impl Control {
         if self.printing.is_some() {
             return;
         }
-        // One request at a time and a channel of one place: there is room unless that thread is gone, which ends us anyway.
+        // One request at a time and a channel of one place: there is room unless that thread is gone, which ends us
+        // anyway.
         let _hot_gone = self.lines.hot_latencies_wanted.try_send(Box::new(HotLatencies::new()));
         let _discipline_gone = self.lines.discipline_latencies_wanted.try_send(Box::new(DisciplineLatencies::new()));
         let _late_at_worst = self.lines.hot_waker.wake();
@@ -240,7 +243,7 @@ impl Control {
         printing.hot = printing.hot.take().or_else(|| self.lines.hot_latencies.try_recv().ok());
         printing.discipline = printing.discipline.take().or_else(|| self.lines.discipline_latencies.try_recv().ok());
         if let (Some(hot), Some(discipline)) = (&printing.hot, &printing.discipline) {
-            println!("{}", latency_table(hot, discipline));
+            print_latencies(hot, discipline);
             self.printing = None;
         } else if now_ns - printing.since_ns > LATENCIES_PATIENCE_NS {
             warn!("a thread did not hand over its histograms within 2 s");

@@ -1,6 +1,6 @@
 //! The discipline thread: sixteen times a second it drains the ring, lets the pipeline decide, steers the clock and
-//! publishes what came of it. It runs at its own pace whatever arrives, allocates nothing after its start, and never waits
-//! for another thread.
+//! publishes what came of it. It runs at its own pace whatever arrives, allocates nothing after its start, and never
+//! waits for another thread.
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::pipeline::Pipeline;
 use crate::report::DisciplineLatencies;
 use crate::sys::seqlock::SeqWriter;
 use crate::sys::time::{monotonic_now, sleep_until_monotonic};
+use crate::unit::PeerSlot;
 
 /// The discipline thread's ends of what it shares.
 pub struct Lines {
@@ -86,7 +87,8 @@ impl Discipline {
             due_ns += TICK_NS;
             let now_ns = monotonic_now();
             if due_ns < now_ns {
-                // Held up for more than a tick (a suspend, a stopped machine): ticks that were missed are not made up for.
+                // Held up for more than a tick (a suspend, a stopped machine): ticks that were missed are not made up
+                // for.
                 due_ns = now_ns;
             }
             sleep_until_monotonic(due_ns);
@@ -132,11 +134,19 @@ impl Discipline {
                 (self.snapshot.reach[index], self.heard[index]) = (0, false);
                 self.lines.notes.send(Note::Arrived(*identity));
             }
+            Event::Silent(slot) => self.note(*slot, Note::Silent),
+            Event::Returned(slot) => self.note(*slot, Note::Returned),
             Event::Left(slot) => {
-                if let Some(identity) = self.identities[slot.index()] {
-                    self.lines.notes.send(Note::Left(identity));
-                }
+                self.pipeline.left(*slot);
+                self.note(*slot, Note::Left);
+                self.identities[slot.index()] = None;
             }
+        }
+    }
+
+    fn note(&mut self, slot: PeerSlot, note: fn(PeerIdentity) -> Note) {
+        if let Some(identity) = self.identities[slot.index()] {
+            self.lines.notes.send(note(identity));
         }
     }
 

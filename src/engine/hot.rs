@@ -1,6 +1,6 @@
-//! The hot thread: reads packets and stamps, answers at once, collects transmit stamps, pushes finished exchanges. It owns
-//! its socket and its protocol; it takes no lock, writes no log, allocates nothing after its start and does no algebra. All
-//! that others know of it are snapshots; all that it knows of others are snapshots.
+//! The hot thread: reads packets and stamps, answers at once, collects transmit stamps, pushes finished exchanges. It
+//! owns its socket and its protocol; it takes no lock, writes no log, allocates nothing after its start and does no
+//! algebra. All that others know of it are snapshots; all that it knows of others are snapshots.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -283,7 +283,8 @@ impl Hot {
         }
     }
 
-    /// Sends, and remembers for whose transmit stamp to look; `answers` is when the packet arrived that this one answers.
+    /// Sends, and remembers for whose transmit stamp to look; `answers` is when the packet arrived that this one
+    /// answers.
     fn send(&mut self, outgoing: &Outgoing, datagram: &[u8; DATAGRAM_LEN], answers: Option<RawTime>) {
         match self.socket.send(outgoing.to, datagram) {
             Ok(number) => {

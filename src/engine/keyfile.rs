@@ -1,5 +1,5 @@
-//! Key files: the keys of a cluster as text, one a line, secret by the file's mode. Read here and by nobody else; making
-//! one is `llts keygen`. Which key seals what is the keyring's affair.
+//! Key files: the keys of a cluster as text, one a line, secret by the file's mode. Read here and by nobody else;
+//! making one is `llts keygen`. Which key seals what is the keyring's affair.
 //!
 //! ```text
 //! # a comment
@@ -82,7 +82,7 @@ pub enum KeyFileError {
         user: u32,
     },
     /// A line, or all of them together, make no sense.
-    #[error("the key file {path} is wrong{place}: {fault}", place = .line.map_or(String::new(), |n| format!(" in line {n}")))]
+    #[error("the key file {path} is wrong{}: {fault}", .line.map_or(String::new(), |n| format!(" in line {n}")))]
     Malformed {
         /// The file.
         path: PathBuf,

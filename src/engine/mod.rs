@@ -1,6 +1,6 @@
 //! The daemon: three threads around the core. *hot* answers packets, *discipline* decides and steers, *control* does
-//! everything slow. Between them one queue and single-writer snapshots, listed in docs/ARCHITECTURE.md. No arithmetic on
-//! time is done here.
+//! everything slow. Between them one queue and single-writer snapshots, listed in docs/ARCHITECTURE.md. No arithmetic
+//! on time is done here.
 
 mod answers;
 mod control;

@@ -1,4 +1,5 @@
-//! What the discipline thread reports to the control thread, which writes logs and files. Bounded; the sender never waits.
+//! What the discipline thread reports to the control thread, which writes logs and files. Bounded; the sender never
+//! waits.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -10,7 +11,11 @@ use crate::limits::NOTES;
 pub enum Note {
     /// A peer proved itself.
     Arrived(PeerIdentity),
-    /// A peer fell silent or gave its place up.
+    /// A peer fell silent.
+    Silent(PeerIdentity),
+    /// A silent peer is heard again.
+    Returned(PeerIdentity),
+    /// A silent peer has been forgotten.
     Left(PeerIdentity),
     /// The node's state changed.
     State {

@@ -1,6 +1,6 @@
 //! How the hot thread waits for packets, and why. Spinning answers a packet in microseconds and costs a core; on a core
-//! that others use too it is *slower* than blocking (measured: 396 against 32 us at the median under load), so it is only
-//! chosen where a core was set aside.
+//! that others use too it is *slower* than blocking (measured: 396 against 32 us at the median under load), so it is
+//! only chosen where a core was set aside.
 
 use super::PollMode;
 

@@ -1,6 +1,6 @@
-//! The one queue: events from the hot thread to the discipline thread. Bounded; the sender never waits, and what does not
-//! fit is counted. The consumer polls and never parks, because waking a parked consumer costs the sender a system call
-//! (measured: 1.4 us against 80 ns).
+//! The one queue: events from the hot thread to the discipline thread. Bounded; the sender never waits, and what does
+//! not fit is counted. The consumer polls and never parks, because waking a parked consumer costs the sender a system
+//! call (measured: 1.4 us against 80 ns).
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 

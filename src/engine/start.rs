@@ -42,7 +42,8 @@ use crate::wire::{Identity, Keyring};
 pub enum StartError {
     /// Sockets reachable from elsewhere need a key that was handed out on purpose.
     #[error(
-        "listening on {0} needs a key: make one with `llts keygen --out FILE`, copy it to every node, and pass --key-file FILE"
+        "listening on {0} needs a key: make one with `llts keygen --out FILE`, copy it to every node, and pass \
+             --key-file FILE"
     )]
     NoKey(std::net::IpAddr),
     /// A peer's name cannot be a name.

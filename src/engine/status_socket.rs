@@ -1,5 +1,6 @@
-//! The status socket: a client sends one line (`status` or `clock`), gets one JSON document and the end of the stream. It can
-//! ask and nothing else. Clients, their patience and the length of a question are bounded, so no client can hold the daemon.
+//! The status socket: a client sends one line (`status` or `clock`), gets one JSON document and the end of the stream.
+//! It can ask and nothing else. Clients, their patience and the length of a question are bounded, so no client can hold
+//! the daemon.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -52,7 +53,8 @@ impl StatusSocket {
         Ok(StatusSocket { listener, path: path.to_owned(), token, clients })
     }
 
-    /// Serves whatever `token` is ready for. `answer` makes the document for a question, or `None` if it knows no such question.
+    /// Serves whatever `token` is ready for. `answer` makes the document for a question, or `None` if it knows no such
+    /// question.
     pub fn on_ready(
         &mut self,
         token: Token,

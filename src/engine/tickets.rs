@@ -1,5 +1,5 @@
-//! Which packet a transmit stamp belongs to. The kernel numbers what a socket sends; this table remembers the numbers of
-//! the last packets. Fixed in size: a stamp that comes after its place was taken is nobody's.
+//! Which packet a transmit stamp belongs to. The kernel numbers what a socket sends; this table remembers the numbers
+//! of the last packets. Fixed in size: a stamp that comes after its place was taken is nobody's.
 
 use crate::exchange::Outgoing;
 use crate::unit::RawTime;

@@ -2,9 +2,9 @@
 //! randomness are arguments. No socket, clock, thread or log, and nothing is allocated after construction.
 //!
 //! An exchange has up to four packets, each kind answered only by the next: *probe* asks, *reply* answers at once,
-//! *report* gives the responder the asker's stamps, *follow* gives the asker the reply's true departure. After it both ends
-//! own the same four stamps. A packet lost on the way costs that exchange and nothing else: the true departure of a packet
-//! also travels in whatever is sent to that peer next.
+//! *report* gives the responder the asker's stamps, *follow* gives the asker the reply's true departure. After it both
+//! ends own the same four stamps. A packet lost on the way costs that exchange and nothing else: the true departure of
+//! a packet also travels in whatever is sent to that peer next.
 
 mod bucket;
 mod counters;

@@ -30,7 +30,8 @@ pub(super) struct Pending {
     pub claim: Option<Claim>,
     /// When `peer_arrival` became known: from then on only true departures are waited for.
     pub proven_at: RawTime,
-    /// A follow packet is owed as soon as my departure is known: the nonce that it must echo, and the key of the report.
+    /// A follow packet is owed as soon as my departure is known: the nonce that it must echo, and the key of the
+    /// report.
     pub owes_follow: Option<(u64, KeyId)>,
     /// Finished and handed out; the place only waits for a follow that is still on its way.
     pub done: bool,
@@ -127,7 +128,8 @@ impl PendingTable {
         self.places[index].replace(pending)
     }
 
-    /// The exchange that awaits `echo` in a packet of this kind, if the nonce is still good at `now`. The caller spends it.
+    /// The exchange that awaits `echo` in a packet of this kind, if the nonce is still good at `now`. The caller spends
+    /// it.
     pub fn awaiting(&mut self, kind: Kind, echo: u64, now: RawTime) -> Option<&mut Pending> {
         self.places
             .iter_mut()
@@ -203,8 +205,8 @@ impl PendingTable {
     }
 }
 
-/// True departures for the peer to learn, newest kept. One that has been told is told again while there is nothing newer,
-/// so that a lost packet does not cost the exchange its stamp.
+/// True departures for the peer to learn, newest kept. One that has been told is told again while there is nothing
+/// newer, so that a lost packet does not cost the exchange its stamp.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Departures {
     places: [Option<(Earlier, bool)>; 4],

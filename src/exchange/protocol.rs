@@ -1,5 +1,9 @@
-//! The state machine: what each packet, each transmit stamp and each passing of time does. Every state of a peer changes
-//! here and nowhere else, and only after the message has been opened by its seal.
+//! The state machine: what each transmit stamp and each passing of time does; what packets do stands in `arrivals`,
+//! what they are made of in `packets`. Every state of a peer changes in these three, and only after the message has
+//! been opened by its seal.
+
+mod arrivals;
+mod packets;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,13 +14,15 @@ use super::peer::{Candidate, Peer, Proven};
 use super::pending::{Departure, Departures, Finished, Pending, PendingTable};
 use super::roster::Roster;
 use super::schedule::Schedule;
-use crate::flow::{Claim, Event, Exchange, PeerIdentity, Stamp, StampClass};
+use crate::flow::{Claim, Event, Exchange, Stamp, StampClass};
 use crate::limits::{
     CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, PEER_PACKETS_BURST, PEER_PACKETS_PER_S, SILENCE_INTERVALS,
     SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
 };
-use crate::unit::{KeyId, NodeId, PeerSlot, RawTime};
-use crate::wire::{DATAGRAM_LEN, Earlier, Identity, KeyChoice, Keyring, Kind, Message, Reject, ReplayWindow, VERSION};
+use crate::unit::{NodeId, PeerSlot, RawTime};
+use crate::wire::{DATAGRAM_LEN, Earlier, Identity, Keyring, Kind, Message, Reject, VERSION};
+use arrivals::Arrival;
+use packets::Packet;
 
 /// What a protocol instance is made of.
 #[derive(Clone, Debug)]
@@ -70,8 +76,8 @@ pub struct Protocol {
     deadline: RawTime,
 }
 
-/// A node's own address in its list is tried again after this: the packet that looked like our own may have been sent back
-/// by somebody in between.
+/// A node's own address in its list is tried again after this: the packet that looked like our own may have been sent
+/// back by somebody in between.
 const OWN_ADDRESS_PAUSE_NS: i64 = 60_000_000_000;
 /// With nothing to do, look again after this.
 const IDLE_NS: i64 = 1_000_000_000;
@@ -142,12 +148,11 @@ impl Protocol {
 
     /// Whom to probe from now on. Peers no longer listed stay as long as they speak.
     pub fn set_roster(&mut self, roster: &Roster, now: RawTime, entropy: u64) {
-        for (slot, place) in self.peers.iter_mut().enumerate() {
+        for place in &mut self.peers {
             let Some(peer) = place else { continue };
             peer.listed = roster.contains(peer.address);
             if !peer.listed && peer.proven.is_none() {
                 *place = None;
-                self.nodes[slot] = NodeId::ANYONE;
             }
         }
         for (n, address) in roster.addresses().iter().enumerate() {
@@ -167,8 +172,8 @@ impl Protocol {
         self.deadline = now;
     }
 
-    /// A datagram has arrived. Returns the answer to be sent at once, if there is one, written into `answer`. `received` is
-    /// when it arrived, `now` the present; `entropy` is 64 fresh random bits.
+    /// A datagram has arrived. Returns the answer to be sent at once, if there is one, written into `answer`.
+    /// `received` is when it arrived, `now` the present; `entropy` is 64 fresh random bits.
     ///
     /// # Errors
     /// Why the datagram changed nothing; it has been counted.
@@ -233,7 +238,8 @@ impl Protocol {
         }
     }
 
-    /// Time has passed. Returns a datagram to be sent now, written into `out`; to be called again until it returns `None`.
+    /// Time has passed. Returns a datagram to be sent now, written into `out`; to be called again until it returns
+    /// `None`.
     pub fn poll(&mut self, now: RawTime, entropy: u64, out: &mut [u8; DATAGRAM_LEN]) -> Option<Outgoing> {
         if now < self.deadline {
             return None;
@@ -278,12 +284,11 @@ impl Protocol {
         let silent_ns = now.since(peer.last_finished);
         if peer.announced && silent_ns > silence_ns {
             peer.announced = false;
-            self.events.push_back(Event::Left(PeerSlot(slot as u16)));
+            self.events.push_back(Event::Silent(PeerSlot(slot as u16)));
             self.counters.count(Tally::Departures);
         }
         if !peer.listed && !peer.announced && silent_ns > FORGET_NS {
-            self.peers[slot] = None;
-            self.nodes[slot] = NodeId::ANYONE;
+            let _forgotten = self.vacate(slot);
         }
     }
 
@@ -340,219 +345,6 @@ impl Protocol {
         self.write(&packet, key, out);
         Some(self.outgoing(to, Some(slot), true))
     }
-
-    fn on_known(
-        &mut self,
-        slot: usize,
-        message: &Message,
-        arrival: &Arrival,
-        answer: &mut [u8; DATAGRAM_LEN],
-    ) -> Result<Option<Outgoing>, Reject> {
-        let Arrival { now, from, received, entropy, .. } = *arrival;
-        // A recording must not use up what its victim may send, so it is recognised first.
-        if !self.proven(slot).window.is_fresh(message.sequence) {
-            return Err(Reject::Replayed);
-        }
-        let peer = self.peers[slot].as_mut().expect("a proven node has a place");
-        if !peer.bucket.take(now) {
-            return Err(Reject::RateLimited);
-        }
-        if message.kind == Kind::Probe {
-            peer.note_sequence(message.sequence);
-            peer.schedule.heard_probe(now, entropy);
-            self.deadline = self.deadline.min(peer.schedule.due());
-            note_departure(&mut peer.pending, message, &mut self.counters);
-            let pending = self.responder(message, received, entropy, now);
-            self.finish(slot, now);
-            self.file(slot, pending, now);
-            let earlier = self.peers[slot].as_mut().and_then(|p| p.departures.tell_newest());
-            return Ok(Some(self.reply(message, &pending, earlier, from, Some(slot), arrival, answer)));
-        }
-
-        if message.kind == Kind::Reply {
-            self.gather(slot, message, now);
-        }
-        let peer = self.peers[slot].as_mut().expect("gathering keeps the peer");
-        let pending = peer.pending.awaiting(message.kind, message.echo, now).ok_or(Reject::NoNonce)?;
-        // From here on the packet is known to be fresh.
-        let outgoing = match message.kind {
-            Kind::Reply => {
-                advance_initiator(pending, message, arrival);
-                let earlier = peer.departures.tell(pending.my_sequence);
-                peer.schedule.answered();
-                Some(self.report(slot, message, earlier, arrival, answer))
-            }
-            Kind::Report => {
-                advance_responder(pending, message, arrival, self.keys.id(arrival.key));
-                None
-            }
-            Kind::Follow => {
-                pending.awaits = None;
-                pending.claim = Some(message.claim);
-                None
-            }
-            Kind::Probe => unreachable!("answered above"),
-        };
-        self.peers[slot].as_mut().expect("nothing took it").note_sequence(message.sequence);
-        self.after_proof(slot, message, from, now);
-        let outgoing = outgoing.or_else(|| self.pay_follow(slot, now, entropy, answer));
-        Ok(outgoing)
-    }
-
-    /// The peer answers a probe that went to an address not known to be its own, or to one whose node fell silent: one
-    /// identity holds one place, so that place is given up, and its address becomes this peer's if this peer's own is not
-    /// listed or no longer leads to it.
-    fn gather(&mut self, slot: usize, message: &Message, now: RawTime) {
-        let other = self.peers.iter_mut().enumerate().find_map(|(other, place)| {
-            let peer = place.as_mut().filter(|p| other != slot && !p.announced)?;
-            peer.pending.take_reply(message.sender, message.echo, now).map(|pending| (other, pending))
-        });
-        let Some((other, pending)) = other else { return };
-        let freed = self.peers[other].take().expect("it was just found");
-        self.nodes[other] = NodeId::ANYONE;
-        self.file(slot, pending, now);
-        let peer = self.peers[slot].as_mut().expect("a proven node has a place");
-        if freed.listed && !(peer.listed && peer.announced) {
-            (peer.listed, peer.address) = (true, freed.address);
-        }
-    }
-
-    /// What follows every packet that echoed a nonce of ours.
-    fn after_proof(&mut self, slot: usize, message: &Message, from: SocketAddr, now: RawTime) {
-        let peer = self.peers[slot].as_mut().expect("the caller holds the slot");
-        if !peer.listed {
-            peer.address = from;
-        }
-        note_departure(&mut peer.pending, message, &mut self.counters);
-        self.finish(slot, now);
-        let peer = self.peers[slot].as_ref().expect("finishing keeps the peer");
-        if let Some(at) = peer.pending.deadline() {
-            self.deadline = self.deadline.min(at);
-        }
-    }
-
-    fn on_stranger(
-        &mut self,
-        message: &Message,
-        arrival: &Arrival,
-        answer: &mut [u8; DATAGRAM_LEN],
-    ) -> Result<Option<Outgoing>, Reject> {
-        let Arrival { now, from, received, entropy, .. } = *arrival;
-        match message.kind {
-            Kind::Probe => {
-                // A second copy must not put a new nonce in the place of the one that is just being echoed.
-                let mut waiting = self.candidates.iter().flatten();
-                if waiting.any(|c| c.is_run(message) && message.sequence <= c.pending.peer_sequence) {
-                    return Err(Reject::Replayed);
-                }
-                // Only what is answered without proof is limited: a crowd must not keep out a node that was asked.
-                if !self.strangers.take(now) {
-                    return Err(Reject::RateLimited);
-                }
-                let pending = self.responder(message, received, entropy, now);
-                let candidate =
-                    Candidate { node: message.sender, boot: message.boot, address: from, pending, heard_at: now };
-                self.file_candidate(candidate);
-                Ok(Some(self.reply(message, &pending, None, from, None, arrival, answer)))
-            }
-            Kind::Reply => {
-                let found = self.peers.iter_mut().enumerate().find_map(|(slot, place)| {
-                    let pending = place.as_mut()?.pending.take_reply(message.sender, message.echo, now)?;
-                    Some((slot, pending))
-                });
-                let (asked, mut pending) = found.ok_or(Reject::NoNonce)?;
-                let departure = self.peers[asked].as_mut().and_then(|p| p.departures.tell(pending.my_sequence));
-                advance_initiator(&mut pending, message, arrival);
-                let slot = self.seat(Some(asked), message, from, now, entropy)?;
-                let peer = self.peers[slot].as_mut().expect("it was just seated");
-                peer.pending.insert(pending);
-                peer.schedule.answered();
-                let outgoing = self.report(slot, message, departure, arrival, answer);
-                self.after_proof(slot, message, from, now);
-                Ok(Some(outgoing))
-            }
-            Kind::Report => {
-                let index = self.candidates.iter().position(|place| {
-                    place.as_ref().is_some_and(|c| {
-                        c.pending.awaits == Some((Kind::Report, message.echo))
-                            && c.is_run(message)
-                            && now.since(c.heard_at) <= NONCE_LIFETIME_NS
-                    })
-                });
-                let candidate = index.and_then(|i| self.candidates[i].take()).ok_or(Reject::NoNonce)?;
-                let mut pending = candidate.pending;
-                advance_responder(&mut pending, message, arrival, self.keys.id(arrival.key));
-                let slot = self.seat(None, message, candidate.address, now, entropy)?;
-                let peer = self.peers[slot].as_mut().expect("it was just seated");
-                if let Some(stamp) = pending.my_departure.truth {
-                    peer.departures.push(Earlier { sequence: pending.my_sequence, stamp });
-                }
-                peer.pending.insert(pending);
-                self.after_proof(slot, message, from, now);
-                Ok(self.pay_follow(slot, now, entropy, answer))
-            }
-            Kind::Follow => Err(Reject::NoNonce),
-        }
-    }
-
-    /// Gives a place to a node that has echoed a nonce of ours: its old one if it has one (it has been restarted), else the
-    /// place from which it was asked, else one that lists its address, else a free one.
-    fn seat(
-        &mut self,
-        asked: Option<usize>,
-        message: &Message,
-        address: SocketAddr,
-        now: RawTime,
-        entropy: u64,
-    ) -> Result<usize, Reject> {
-        let old = self.nodes.iter().position(|node| *node == message.sender);
-        // Whoever was asked for by address gets the place of a node that fell silent, never that of a live one.
-        let asked = asked.filter(|slot| old == Some(*slot) || self.peers[*slot].as_ref().is_some_and(|p| !p.announced));
-        let listed_here = || {
-            let mut places = self.peers.iter();
-            places.position(|p| p.as_ref().is_some_and(|p| p.proven.is_none() && p.address == address))
-        };
-        let slot = match old.or(asked).or_else(listed_here).or_else(|| self.free_slot().map(PeerSlot::index)) {
-            Some(slot) => slot,
-            None => return Err(Reject::TableFull),
-        };
-        let mut address = address;
-        let mut listed = false;
-        if let Some(peer) = &self.peers[slot] {
-            listed = peer.listed;
-            if listed {
-                address = peer.address;
-            }
-        }
-        // One identity holds one place: an address that led to a node already seated gives its place up.
-        if let Some(other) = asked.filter(|other| *other != slot)
-            && let Some(freed) = self.peers[other].take()
-        {
-            self.nodes[other] = NodeId::ANYONE;
-            listed |= freed.listed;
-            address = freed.address;
-        }
-        let before = self.peers[slot].take();
-        // What was asked before the node was known is still good; what was asked of another run of it is not.
-        let mut peer = before.filter(|p| p.proven.is_none()).unwrap_or_else(|| self.fresh_peer(address, now, entropy));
-        (peer.address, peer.listed, peer.last_finished) = (address, listed, now);
-        let window = ReplayWindow::starting_at(message.sequence);
-        peer.proven = Some(Proven { node: message.sender, boot: message.boot, window });
-        (peer.announced, peer.own_until) = (true, None);
-        self.peers[slot] = Some(peer);
-        self.nodes[slot] = message.sender;
-        self.counters.count(if old.is_some() { Tally::Reboots } else { Tally::Arrivals });
-        self.events.push_back(Event::Arrived(PeerIdentity {
-            slot: PeerSlot(slot as u16),
-            node: message.sender,
-            boot: message.boot,
-            name: message.name,
-            address,
-        }));
-        self.deadline = now;
-        Ok(slot)
-    }
-
     fn fresh_peer(&self, address: SocketAddr, now: RawTime, entropy: u64) -> Peer {
         Peer {
             address,
@@ -574,150 +366,18 @@ impl Protocol {
         let empty = self.peers.iter().position(Option::is_none);
         let slot =
             empty.or_else(|| self.peers.iter().position(|p| p.as_ref().is_some_and(|p| !p.listed && !p.announced)))?;
-        self.peers[slot] = None;
-        self.nodes[slot] = NodeId::ANYONE;
+        let _silent_before = self.vacate(slot);
         Some(PeerSlot(slot as u16))
     }
 
-    fn file_candidate(&mut self, candidate: Candidate) {
-        let same = self.candidates.iter().position(|c| c.as_ref().is_some_and(|c| c.node == candidate.node));
-        let free = || self.candidates.iter().position(Option::is_none);
-        let oldest = || {
-            let places = self.candidates.iter().enumerate();
-            places.min_by_key(|(_, c)| c.as_ref().map(|c| c.heard_at)).expect("the table has places").0
-        };
-        let index = same.or_else(free).unwrap_or_else(oldest);
-        self.candidates[index] = Some(candidate);
-    }
-
-    /// My own probe came back: the address I asked is mine.
-    fn on_own_packet(&mut self, datagram: &[u8], from: SocketAddr, now: RawTime) {
-        let Some(nonce) = Message::reflected_nonce(datagram) else { return };
-        for peer in self.peers.iter_mut().flatten() {
-            if peer.address == from
-                && peer.proven.is_none()
-                && let Some(pending) = peer.pending.awaiting(Kind::Reply, nonce, now)
-            {
-                pending.awaits = None;
-                peer.own_until = Some(now.plus(OWN_ADDRESS_PAUSE_NS));
-                peer.pending.clear();
-            }
+    /// Empties a place, and says so if somebody proven sat there.
+    fn vacate(&mut self, slot: usize) -> Option<Peer> {
+        self.nodes[slot] = NodeId::ANYONE;
+        let gone = self.peers[slot].take();
+        if gone.is_some_and(|peer| peer.proven.is_some()) {
+            self.events.push_back(Event::Left(PeerSlot(slot as u16)));
         }
-    }
-
-    fn responder(&self, message: &Message, received: Stamp, nonce: u64, now: RawTime) -> Pending {
-        Pending {
-            awaits: Some((Kind::Report, nonce)),
-            asked: message.sender,
-            asked_at: now,
-            initiator: false,
-            my_sequence: self.sequence + 1,
-            my_departure: Departure::new(Stamp { at: now, class: self.promise }),
-            peer_sequence: message.sequence,
-            peer_departure: Departure::new(message.transmit),
-            my_arrival: received,
-            peer_arrival: None,
-            claim: None,
-            proven_at: now,
-            owes_follow: None,
-            done: false,
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)] // one packet's fields, gathered by the two callers
-    fn reply(
-        &mut self,
-        message: &Message,
-        pending: &Pending,
-        earlier: Option<Earlier>,
-        to: SocketAddr,
-        slot: Option<usize>,
-        arrival: &Arrival,
-        answer: &mut [u8; DATAGRAM_LEN],
-    ) -> Outgoing {
-        self.sequence += 1;
-        debug_assert_eq!(self.sequence, pending.my_sequence, "a reply is filed under the number it is sent with");
-        let packet = Packet {
-            kind: Kind::Reply,
-            receiver: message.sender,
-            nonce: arrival.entropy,
-            echo: message.nonce,
-            receive: arrival.received,
-            transmit: Stamp { at: arrival.now, class: self.promise },
-            earlier,
-        };
-        self.write(&packet, arrival.key, answer);
-        self.outgoing(to, slot, true)
-    }
-
-    fn report(
-        &mut self,
-        slot: usize,
-        message: &Message,
-        earlier: Option<Earlier>,
-        arrival: &Arrival,
-        answer: &mut [u8; DATAGRAM_LEN],
-    ) -> Outgoing {
-        self.sequence += 1;
-        let packet = Packet {
-            kind: Kind::Report,
-            receiver: message.sender,
-            nonce: arrival.entropy,
-            echo: message.nonce,
-            receive: arrival.received,
-            transmit: Stamp { at: arrival.now, class: self.promise },
-            earlier,
-        };
-        self.write(&packet, arrival.key, answer);
-        self.outgoing(arrival.from, Some(slot), false)
-    }
-
-    fn pay_follow(
-        &mut self,
-        slot: usize,
-        now: RawTime,
-        entropy: u64,
-        out: &mut [u8; DATAGRAM_LEN],
-    ) -> Option<Outgoing> {
-        let peer = self.peers[slot].as_mut()?;
-        let pending = peer.pending.payable(now)?;
-        let (echo, key) = pending.owes_follow.take()?;
-        let sequence = pending.my_sequence;
-        let earlier = peer.departures.tell(sequence);
-        let (to, proven) = (peer.address, peer.proven.expect("only a proven peer has sent a report"));
-        self.finish(slot, now);
-        earlier?;
-        let key = self.keys.find(key, proven.node).ok()?;
-        self.sequence += 1;
-        let transmit = Stamp { at: now, class: self.promise };
-        let receive = Stamp::default();
-        let packet =
-            Packet { kind: Kind::Follow, receiver: proven.node, nonce: entropy, echo, receive, transmit, earlier };
-        self.write(&packet, key, out);
-        Some(self.outgoing(to, Some(slot), false))
-    }
-
-    fn write(&mut self, packet: &Packet, key: KeyChoice, out: &mut [u8; DATAGRAM_LEN]) {
-        let message = Message {
-            kind: packet.kind,
-            boot: self.identity.boot,
-            sender: self.identity.node,
-            receiver: packet.receiver,
-            sequence: self.sequence,
-            nonce: packet.nonce,
-            echo: packet.echo,
-            receive: packet.receive,
-            transmit: packet.transmit,
-            earlier: packet.earlier,
-            claim: self.claim,
-            name: self.identity.name,
-        };
-        message.seal(&self.identity, &self.keys, key, out);
-        self.counters.count(Tally::Sent);
-    }
-
-    fn outgoing(&self, to: SocketAddr, slot: Option<usize>, stamp_wanted: bool) -> Outgoing {
-        Outgoing { to, slot: slot.map(|s| PeerSlot(s as u16)), sequence: self.sequence, stamp_wanted }
+        gone
     }
 
     fn finish(&mut self, slot: usize, now: RawTime) {
@@ -726,8 +386,8 @@ impl Protocol {
         }
     }
 
-    /// Files an exchange under way. If the oldest must make room, it ends here: with its weaker departures if those are all
-    /// that it still waited for, else as a question without an answer.
+    /// Files an exchange under way. If the oldest must make room, it ends here: with its weaker departures if those are
+    /// all that it still waited for, else as a question without an answer.
     fn file(&mut self, slot: usize, pending: Pending, now: RawTime) {
         let evicted = self.peers[slot].as_mut().and_then(|peer| peer.pending.insert(pending));
         let Some(evicted) = evicted else { return };
@@ -742,7 +402,9 @@ impl Protocol {
         let peer = self.peers[slot].as_mut().expect("an exchange is finished in its peer's place");
         let proven = peer.proven.expect("an exchange is finished with a proven peer");
         peer.last_finished = now;
-        peer.announced = true;
+        if !std::mem::replace(&mut peer.announced, true) {
+            self.events.push_back(Event::Returned(PeerSlot(slot as u16)));
+        }
         self.counters.count(Tally::Exchanges);
         if finished.stamp_missing {
             self.counters.count(Tally::TransmitStampMissing);
@@ -750,8 +412,8 @@ impl Protocol {
         self.events.push_back(Event::Exchanged(exchange(slot, &proven, finished)));
     }
 
-    /// Everything this node believes, for tests that nothing changed: all fields but the counters. Without `..`, so that a
-    /// new field cannot be forgotten.
+    /// Everything this node believes, for tests that nothing changed: all fields but the counters. Without `..`, so
+    /// that a new field cannot be forgotten.
     #[cfg(test)]
     pub(super) fn state(&self) -> String {
         let Protocol {
@@ -791,65 +453,6 @@ impl Protocol {
         peer.proven.as_ref().expect("an identity in the index is proven")
     }
 }
-
-/// The circumstances of one datagram.
-#[derive(Clone, Copy)]
-struct Arrival {
-    now: RawTime,
-    from: SocketAddr,
-    received: Stamp,
-    entropy: u64,
-    key: KeyChoice,
-}
-
-/// The fields in which this node's packets differ.
-struct Packet {
-    kind: Kind,
-    receiver: NodeId,
-    nonce: u64,
-    echo: u64,
-    receive: Stamp,
-    transmit: Stamp,
-    earlier: Option<Earlier>,
-}
-
-/// A reply has come: the peer's stamps are in it, and the follow is awaited.
-fn advance_initiator(pending: &mut Pending, message: &Message, arrival: &Arrival) {
-    pending.awaits = (message.transmit.class != StampClass::User).then_some((Kind::Follow, arrival.entropy));
-    pending.asked_at = arrival.now;
-    pending.peer_sequence = message.sequence;
-    pending.peer_departure = Departure::new(message.transmit);
-    pending.my_arrival = arrival.received;
-    prove(pending, message, arrival.now);
-}
-
-/// A report has come: the peer's arrival stamp is in it, and a follow is owed if there is a true departure to tell.
-fn advance_responder(pending: &mut Pending, message: &Message, arrival: &Arrival, key: KeyId) {
-    pending.awaits = None;
-    pending.owes_follow = (pending.my_departure.promised != StampClass::User).then_some((message.nonce, key));
-    prove(pending, message, arrival.now);
-}
-
-fn prove(pending: &mut Pending, message: &Message, now: RawTime) {
-    pending.peer_arrival = Some(message.receive);
-    pending.claim = Some(message.claim);
-    pending.proven_at = now;
-}
-
-/// The peer tells the true departure of an earlier packet. It was sealed by that run of the peer and cannot change, so it
-/// needs no nonce of its own.
-fn note_departure(pending: &mut PendingTable, message: &Message, counters: &mut Counters) {
-    let Some(earlier) = message.earlier else { return };
-    match pending.by_peer_sequence(earlier.sequence) {
-        Some(exchange) => {
-            exchange.peer_departure.truth.get_or_insert(earlier.stamp);
-        }
-        // A departure told a second time, in case the first telling was lost, finds its exchange finished.
-        None if message.kind == Kind::Follow => counters.count(Tally::TransmitStampLate),
-        None => {}
-    }
-}
-
 fn exchange(slot: usize, proven: &Proven, finished: &Finished) -> Exchange {
     let stamps = [finished.my_departure, finished.peer_arrival, finished.peer_departure, finished.my_arrival];
     Exchange {

@@ -1,4 +1,5 @@
-//! Whom to ask: the addresses that configuration and discovery found. Says nothing about trust; only a sealed answer does.
+//! Whom to ask: the addresses that configuration and discovery found. Says nothing about trust; only a sealed answer
+//! does.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 

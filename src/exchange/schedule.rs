@@ -1,5 +1,5 @@
-//! When to probe. Both ends of a link probe, taking turns: a probe sent or heard puts one's own next one off, so that a link
-//! carries one exchange an interval whichever end speaks, and either end alone still carries on at half the rate.
+//! When to probe. Both ends of a link probe, taking turns: a probe sent or heard puts one's own next one off, so that a
+//! link carries one exchange an interval whichever end speaks, and either end alone still carries on at half the rate.
 
 use crate::limits::BURST_INTERVAL_NS;
 use crate::unit::RawTime;

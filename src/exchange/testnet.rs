@@ -259,9 +259,9 @@ impl Net {
         self.nodes[n].events.iter().filter(|e| matches!(e, Event::Arrived(_))).count()
     }
 
-    /// `Left` events at `n` so far.
+    /// `Silent` events at `n` so far.
     pub fn departures(&self, n: usize) -> usize {
-        self.nodes[n].events.iter().filter(|e| matches!(e, Event::Left(_))).count()
+        self.nodes[n].events.iter().filter(|e| matches!(e, Event::Silent(_))).count()
     }
 
     /// Forgets what has been seen so far, so that a test speaks of what comes.

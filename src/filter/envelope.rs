@@ -1,7 +1,7 @@
 //! The hard interval of one edge: no packet arrives before it was sent, so the relation lies between minus the backward
-//! and plus the forward apparent delay, whatever the delays were. Intervals of many exchanges are intersected, each aged
-//! by how far two free-running oscillators can have drifted apart since. Holds no estimate and trusts none except for the
-//! rate, whose uncertainty it adds.
+//! and plus the forward apparent delay, whatever the delays were. Intervals of many exchanges are intersected, each
+//! aged by how far two free-running oscillators can have drifted apart since. Holds no estimate and trusts none except
+//! for the rate, whose uncertainty it adds.
 
 use crate::flow::Span;
 use crate::limits::{DRIFT_RATE, OSCILLATOR_RATE_MAX};

@@ -1,10 +1,11 @@
-//! The edge filter of the raw-clock ensemble (ALGORITHMS 1.4, 2.2, 4.2): a two-state Kalman filter over the relation of
+//! The edge filter of the raw-clock ensemble (ALGORITHMS 2 to 4): a two-state Kalman filter over the relation of
 //! two raw clocks, with the gain that suits a node which fuses many edges, and beside it a bank of filters that only
 //! scores how much the two oscillators wander. Open loop: knows nothing of mappings, and nobody's steering reaches it.
 //!
 //! Everything is written so that the two ends of an edge, fed with the same four stamps, hold exact negatives of each
 //! other: time between exchanges is the mean of what passed on both raw scales, and the correction for drift within an
-//! exchange is the mean of both ends' view of it. Float arithmetic is symmetric under negation, so the property is exact.
+//! exchange is the mean of both ends' view of it. Float arithmetic is symmetric under negation, so the property is
+//! exact.
 
 use super::envelope::{Drift, Envelope};
 use super::noise::Noise;
@@ -198,7 +199,8 @@ impl Track {
         Drift { rate: self.rate(), rate_sigma: self.state.p_rate.max(0.0).sqrt() * S_PER_NS }
     }
 
-    /// What the exchange says of the relation without any assumption on its delays, relative to the base, at its middle.
+    /// What the exchange says of the relation without any assumption on its delays, relative to the base, at its
+    /// middle.
     fn hard(&self, exchange: &Exchange) -> Span {
         let span_ns = exchange.half_span_ns();
         let drift = self.drift();
@@ -291,7 +293,7 @@ impl EdgeFilter for Kalman {
             .as_ref()
             .map_or((exchange.forward_ns() / 2).wrapping_sub(exchange.backward_ns() / 2), |t| t.base_ns);
         let (forward, backward) = relative(exchange, base_ns);
-        // The relation drifts between the two stamps of each node. Both ends' half spans, averaged: ALGORITHMS 1.1.
+        // The relation drifts between the two stamps of each node. Both ends' half spans, averaged: ALGORITHMS 2.1.
         let remote_half_span = exchange.remote_received.since(exchange.remote_sent) as f64 / 2.0;
         let half_ns = (forward + backward) / 2.0 + rate * (exchange.half_span_ns() - remote_half_span) / 2.0;
         let doubt_ns = grain_ns(exchange.class) + exchange.half_span_ns().abs() * 2.0 * OSCILLATOR_RATE_MAX;
@@ -398,5 +400,4 @@ impl EdgeFilter for Kalman {
 }
 
 #[cfg(test)]
-#[path = "kalman_tests.rs"]
 mod tests;

@@ -12,7 +12,7 @@ use crate::unit::RawTime;
 pub use kalman::Kalman;
 
 /// What both ends of an edge agree on, so that both run *the same* filter on the same data and their relations stay
-/// exact opposites of each other (ALGORITHMS 1.1). Every field is symmetric in the two published claims.
+/// exact opposites of each other (ALGORITHMS 2.2). Every field is symmetric in the two published claims.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pair {
     /// By how much the noise of an exchange is divided when the gain is set, because each end fuses many edges; >= 1.
@@ -42,8 +42,8 @@ pub enum Outcome {
     Impossible,
 }
 
-/// How well each process noise of a filter's bank explains the exchanges so far; what the nodes pool to learn the wander
-/// of their own oscillator.
+/// How well each process noise of a filter's bank explains the exchanges so far; what the nodes pool to learn the
+/// wander of their own oscillator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scores<'a> {
     /// The candidates: q of the pair, 1/s, ascending in equal ratios.
@@ -73,7 +73,7 @@ pub trait EdgeFilter: Send {
 /// The edge filters that exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum FilterKind {
-    /// The two-state Kalman filter with likelihood-chosen noise of ALGORITHMS 1.4 and 2.2.
+    /// The two-state Kalman filter with likelihood-chosen noise of ALGORITHMS 3 and 4.
     #[default]
     Kalman,
 }
@@ -89,7 +89,7 @@ impl FilterKind {
 }
 
 /// Variance that an exchange of this class is taken to have before anything is known of the path, ns².
-/// ALGORITHMS 1.4: 100 ns for network cards, 10 us for kernel stamps; user stamps are a scheduler's delay worse.
+/// ALGORITHMS 3.4: 100 ns for network cards, 10 us for kernel stamps; user stamps are a scheduler's delay worse.
 const fn prior_var(class: StampClass) -> f64 {
     match class {
         StampClass::Nic => 100.0 * 100.0,
@@ -98,8 +98,8 @@ const fn prior_var(class: StampClass) -> f64 {
     }
 }
 
-/// By how much a stamp of this class can be wrong beyond the delays it measures, ns: the grain of the card's counter, or
-/// the error of the measured relation by which kernel and user stamps were brought to raw time.
+/// By how much a stamp of this class can be wrong beyond the delays it measures, ns: the grain of the card's counter,
+/// or the error of the measured relation by which kernel and user stamps were brought to raw time.
 const fn grain_ns(class: StampClass) -> f64 {
     match class {
         StampClass::Nic => 10.0,

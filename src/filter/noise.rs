@@ -1,5 +1,5 @@
 //! How much one exchange can be trusted: its variance from its own delay. Two models of the path are kept, and the
-//! exchanges themselves say which one fits (ALGORITHMS 1.4). Learns from half round trips, which need no clock to be
+//! exchanges themselves say which one fits (ALGORITHMS 3.3). Learns from half round trips, which need no clock to be
 //! right, and from the innovations of a filter that it is told of; estimates no offset.
 
 use super::prior_var;

@@ -92,11 +92,13 @@ pub struct Claim {
     pub joining: bool,
     /// Random-walk frequency noise of its oscillator, q in 1/s (seconds squared per second cubed).
     pub wander: f32,
-    /// By how much it divides an edge's noise because it fuses many edges; both ends average theirs (ALGORITHMS 4.2, step 4).
+    /// By how much it divides an edge's noise because it fuses many edges; both ends average theirs (ALGORITHMS 4.3).
     pub boost: f32,
     /// One standard deviation of its delivered clock against the cluster, ns. An estimate, not a promise.
     pub sigma_ns: f32,
-    /// No honest used peer's clock is further from its own than this, ns. Infinite while nothing can be promised.
+    /// Of the settled peers it uses, the clocks of all but the f furthest are within this of its own, ns; with f = 0
+    /// that is all of them. With f > 0 one bound alone covers no particular honest peer: the *sum* of both nodes'
+    /// bounds covers any honest pair (ALGORITHMS 9.3, with its conditions). Infinite while nothing can be promised.
     pub bound_ns: f32,
     /// Members it counts as alive, itself included.
     pub alive: u16,

@@ -2,7 +2,8 @@
 
 use crate::unit::{ClockTime, RawTime};
 
-/// The delivered clock and the raw oscillator read at one instant. Always measured, never computed from what was commanded.
+/// The delivered clock and the raw oscillator read at one instant. Always measured, never computed from what was
+/// commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// The raw oscillator.

@@ -27,6 +27,11 @@ pub enum Event {
     Exchanged(Exchange),
     /// A node has proved that it holds a key and took this slot, or came back in a new run: its edge starts anew.
     Arrived(PeerIdentity),
-    /// The slot is empty again, or its peer has been silent for too long.
+    /// The peer in this slot has finished no exchange for too long. What is known of its clock stays good if the same
+    /// run of it comes back.
+    Silent(PeerSlot),
+    /// The silent peer in this slot is heard again, in the same run.
+    Returned(PeerSlot),
+    /// The slot is empty again.
     Left(PeerSlot),
 }

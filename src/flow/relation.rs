@@ -12,8 +12,9 @@ pub struct Span {
     pub high_ns: f64,
 }
 
-/// Peer's raw time minus own raw time, at the own raw time `at`: an estimate with its covariance, and beside it the hard
-/// interval, which assumes only that no packet is faster than light through the network it takes. The two are never mixed.
+/// Peer's raw time minus own raw time, at the own raw time `at`: an estimate with its covariance, and beside it the
+/// hard interval, which assumes only that no packet is faster than light through the network it takes. The two are
+/// never mixed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Relation {
     /// Own raw time at which everything below holds.

@@ -1,5 +1,5 @@
-//! A pipeline with peers and a steady stream of exchanges, for benchmarks and for tests of what a step costs. Its world is
-//! as plain as can be: peers whose clocks run evenly, a path with a little repeatable jitter.
+//! A pipeline with peers and a steady stream of exchanges, for benchmarks and for tests of what a step costs. Its world
+//! is as plain as can be: peers whose clocks run evenly, a path with a little repeatable jitter.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,20 +1,22 @@
 //! Filter, consensus and steering in order: the only place that joins them. Exchanges come in, each tick gives one
-//! correction and one claim. Sans-IO: no clock, thread, log or randomness; time is passed in; nothing is allocated after
-//! construction. The daemon runs one of these, the simulator thousands.
+//! correction and one claim. Sans-IO: no clock, thread, log or randomness; time is passed in; nothing is allocated
+//! after construction. The daemon runs one of these, the simulator thousands.
 //!
 //! Who is heard, in order of precedence (`standing` has the words):
 //! - While a *reference* is alive, peers hear references only, their own V counts for nothing, and floor((r-1)/3) of r
 //!   references may lie. A reference hears nobody; its V is what its clock reads, with the promise zero by definition.
 //! - A node that tracked under references which are all gone now shows *holdover*: it and its like go on agreeing as
-//!   equals and steering, but their bound keeps growing, because it is against the references. It ends when one returns.
+//!   equals and steering, but their bound keeps growing, because it is against the references. It ends when one
+//!   returns.
 //! - A node without agreement that hears more than twice f nodes which agreed before it came *joins*: it hears only the
 //!   settled, asks for no weight, and takes V over whole. Otherwise all who start are equals, and stay so.
 //! - An *observer* moves its own V like one that joins, so that its offset can be shown, but never its clock.
 //!
 //! The bound: of the peers that count and have settled, all but the f furthest have their clocks within it of this one
-//! (the f furthest are left out because liars can inflate them; with f = 0 it is all of them). Of two honest nodes, either
-//! one is within the other's bound, or both leave each other out, and then share, with n >= 3f+1, an honest peer within
-//! both bounds: so the *sum* of their bounds holds for any honest pair, whatever the liars do.
+//! (the f furthest are left out because liars can inflate them; with f = 0 it is all of them). Of two honest nodes,
+//! either one is within the other's bound, or both leave each other out, and then share, with n >= 3f+1, an honest peer
+//! within both bounds: so the *sum* of their bounds holds for any honest pair, whatever the liars do (ALGORITHMS 9.3;
+//! 9.4 says what it rests on: above all that neither has rejected an honest peer as an outlier).
 //!
 //! Signs: inside, everything is peer minus self; [`NodeView`] and [`PeerView`] turn it round for people.
 
@@ -50,7 +52,8 @@ use standing::{Situation, settled};
 /// An error at start above this is stepped, ns, unless told otherwise.
 pub const STEP_THRESHOLD_NS: i64 = 100_000_000;
 
-/// A node that has just heard somebody waits this long before it judges whether it starts with the others or joins them.
+/// A node that has just heard somebody waits this long before it judges whether it starts with the others or joins
+/// them.
 const DECISION_NS: i64 = 250_000_000;
 /// A smaller number of members lowers the number of tolerated liars only after this: liars may have silenced the rest.
 const FAULTS_HOLD_NS: i64 = 10_000_000_000;
@@ -482,7 +485,7 @@ impl Pipeline {
     }
 
     /// Learns what is published of the own oscillator and of the number of edges: its wander is half of the median
-    /// pair's; the boost is the information of all used edges in units of a typical one's, halved (ALGORITHMS 4.2, 4).
+    /// pair's; the boost is the information of all used edges in units of a typical one's, halved (ALGORITHMS 4.3).
     fn learn_oscillator(&mut self) {
         let mut sorted = [0.0; PEERS_MAX];
         if let Some(wander) = median(&mut sorted, self.peers.iter().filter_map(Peer::wander)) {
@@ -515,7 +518,10 @@ impl Pipeline {
                     let beyond_ns = if claim.role == Role::Reference { f64::from(claim.bound_ns) } else { 0.0 };
                     Some(peer.bound_ns - self.lag_ns.abs() + beyond_ns)
                 });
-                Promise::agreed(verdict.sigma_ns, rate_sigma, reach(each_ns, self.faults))
+                // At most `faults` may be left out in all, or the sum of two promises would not cover an honest pair;
+                // those that the fusion has already rejected are left out above.
+                let left_out = verdict.rejected.count_ones() as usize;
+                Promise::agreed(verdict.sigma_ns, rate_sigma, reach(each_ns, self.faults.saturating_sub(left_out)))
             }
         };
     }

@@ -167,8 +167,9 @@ impl Peer {
         }
     }
 
-    /// How far the peer's clock can be from own V, ns, when own V has just moved by `moved_ns`: the hard interval through
-    /// both mappings, what the peer says its clock still lacks to its V, and what both may have drifted since it spoke.
+    /// How far the peer's clock can be from own V, ns, when own V has just moved by `moved_ns`: the hard interval
+    /// through both mappings, what the peer says its clock still lacks to its V, and what both may have drifted since
+    /// it spoke.
     pub(super) fn reach_ns(&self, now: RawTime, moved_ns: f64) -> f64 {
         let (Some(relation), Some(claim)) = (&self.relation, &self.claim) else { return f64::INFINITY };
         let z_ns = self.z_ns - moved_ns;

@@ -1,6 +1,6 @@
-//! What a node says of its own error: sigma, an estimate, and bound, a promise. The two are never mixed. Sigma comes from
-//! filters; bound comes from hard intervals and from how fast oscillators can drift, and is infinite where nothing can be
-//! promised.
+//! What a node says of its own error: sigma, an estimate, and bound, a promise. The two are never mixed. Sigma comes
+//! from filters; bound comes from hard intervals and from how fast oscillators can drift, and is infinite where nothing
+//! can be promised.
 
 use crate::limits::{DRIFT_RATE, PEERS_MAX};
 
@@ -42,8 +42,8 @@ impl Promise {
         }
     }
 
-    /// One standard deviation of the clock, ns, whose oscillator wanders by `wander` (1/s) and which lags V by `lag_ns`.
-    /// Never less than the lag: peers rely on that to bound this clock by its V.
+    /// One standard deviation of the clock, ns, whose oscillator wanders by `wander` (1/s) and which lags V by
+    /// `lag_ns`. Never less than the lag: peers rely on that to bound this clock by its V.
     pub(super) fn sigma_ns(&self, wander: f64, lag_ns: f64) -> f64 {
         let t = self.coasting_s;
         let drifted_ns = self.rate_sigma * t * 1e9;

@@ -29,7 +29,8 @@ pub struct NodeView {
     pub frequency: f64,
     /// One standard deviation of the delivered clock against the cluster, ns. An estimate.
     pub sigma_ns: f64,
-    /// No honest used peer's clock is further away, ns. Infinite while nothing can be promised.
+    /// Of the settled peers used, the clocks of all but the `faults` furthest are within this, ns; the sum of two
+    /// honest nodes' bounds covers the pair (ALGORITHMS 9.3). Infinite while nothing can be promised.
     pub bound_ns: f64,
     /// Random-walk frequency noise of the own oscillator, q in 1/s.
     pub wander: f64,

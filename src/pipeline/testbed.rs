@@ -47,7 +47,7 @@ impl Dice {
     }
 }
 
-/// The links of ALGORITHMS 5.
+/// The links of ALGORITHMS 11.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Link {
     /// 5 us + N(30 ns) each way.

@@ -1,4 +1,4 @@
-//! What many pipelines do together, held to the numbers of ALGORITHMS 5, and what no single one may be talked into.
+//! What many pipelines do together, held to the numbers of ALGORITHMS 11, and what no single one may be talked into.
 //! Each test runs several seeds and prints what it measured.
 
 use proptest::prelude::*;
@@ -164,7 +164,8 @@ fn a_node_that_joins_a_second_off_agrees_within_two_seconds_and_disturbs_nobody(
             });
             let after = world.nodes[..4].iter().map(|n| n.pipeline.claim().mapping.rate).sum::<f64>() / 4.0;
             println!(
-                "join {link:?} seed {seed}: worst other {worst_ns:.1} ns, joined after {locked_s:.2} s, rate moved {:.1e}",
+                "join {link:?} seed {seed}: worst other {worst_ns:.1} ns, joined after {locked_s:.2} s, rate moved \
+                     {:.1e}",
                 after - rate
             );
             assert!(locked_s < 2.0, "{locked_s}");
@@ -364,13 +365,16 @@ fn absurd_f32() -> impl Strategy<Value = f32> {
 
 prop_compose! {
     fn absurd_claim()(
-        epoch in any::<i64>(), offset_ns in any::<i64>(), frac in prop_oneof![absurd_f64(), 0.0f64..1.0], rate in absurd_f64(),
-        version in any::<u32>(), bits in 0u8..8, joining in any::<bool>(), wander in absurd_f32(), boost in absurd_f32(),
+        epoch in any::<i64>(), offset_ns in any::<i64>(), frac in prop_oneof![absurd_f64(), 0.0f64..1.0],
+        rate in absurd_f64(),
+        version in any::<u32>(), bits in 0u8..8, joining in any::<bool>(), wander in absurd_f32(),
+        boost in absurd_f32(),
         sigma_ns in absurd_f32(), bound_ns in absurd_f32(), alive in any::<u16>(),
     ) -> Claim {
         Claim {
             mapping: Mapping { epoch: RawTime::from_nanos(epoch), offset_ns, offset_frac_ns: frac, rate },
-            version, state: NodeState::from_bits(bits), role: Role::from_bits(bits >> 1), joining, wander, boost, sigma_ns, bound_ns, alive,
+            version, state: NodeState::from_bits(bits), role: Role::from_bits(bits >> 1), joining, wander, boost,
+            sigma_ns, bound_ns, alive,
         }
     }
 }
@@ -379,7 +383,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_claim_however_absurd_panics_or_leaves_a_nan(claims in prop::collection::vec((absurd_claim(), any::<i64>()), 1..30)) {
+    fn no_claim_however_absurd_panics_or_leaves_a_nan(
+        claims in prop::collection::vec((absurd_claim(), any::<i64>()), 1..30),
+    ) {
         let mut world = World::new(4, Link::Hw, 95, |_, _| {});
         world.run(2.0, |_| {});
         for (claim, stamp) in claims {

@@ -1,5 +1,6 @@
-//! The `clock` document of the status socket: a node's delivered clock as a known function of the machine's raw clock, by
-//! which anybody on the machine can say exactly how far two nodes are apart. Written by the daemon, read by the demo.
+//! The `clock` document of the status socket: a node's delivered clock as a known function of the machine's raw
+//! clock, by which anybody on the machine can say exactly how far two nodes are apart. Written by the daemon, read by
+//! the demo.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,8 +68,8 @@ impl Precise {
 }
 
 impl ClockView {
-    /// What the clock read when the machine's raw clock read `raw_ns`; `None` before the oldest piece and after the moment
-    /// at which the document was made.
+    /// What the clock read when the machine's raw clock read `raw_ns`; `None` before the oldest piece and after the
+    /// moment at which the document was made.
     #[must_use]
     pub fn at(&self, raw_ns: i64) -> Option<Precise> {
         if raw_ns > self.raw_ns {

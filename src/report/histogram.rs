@@ -1,6 +1,9 @@
-//! The six latencies of a running node, as HDR histograms (Tene's high dynamic range histogram: fixed relative precision over
-//! a fixed range). Each set belongs to one thread, which records for a few nanoseconds and never allocates; an empty set
-//! is made by whoever wants the numbers and swapped for the full one. Nothing here takes a time itself.
+//! The six latencies of a running node, as HDR histograms (Tene's high dynamic range histogram: fixed relative
+//! precision over a fixed range). Each set belongs to one thread, which records for a few nanoseconds and never
+//! allocates; an empty set is made by whoever wants the numbers and swapped for the full one. Nothing here takes a
+//! time itself.
+
+use std::io::Write;
 
 use hdrhistogram::Histogram;
 
@@ -175,6 +178,11 @@ pub fn latency_table(hot: &HotLatencies, discipline: &DisciplineLatencies) -> Ta
     hot.loop_gap.tell("poll loop gap", &mut table);
     discipline.tick_late.tell("steering tick lateness", &mut table);
     table
+}
+
+/// Prints the six histograms to standard output. A reader that has gone away is no reason to stop.
+pub fn print_latencies(hot: &HotLatencies, discipline: &DisciplineLatencies) {
+    let _reader_gone = writeln!(std::io::stdout(), "{}", latency_table(hot, discipline));
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Numbers as people read them: three significant digits and a unit near the size. Programs read JSON, which has none of
-//! this.
+//! Numbers as people read them: three significant digits and a unit near the size. Programs read JSON, which has none
+//! of this.
 
 /// What stands where a number is not known.
 const UNKNOWN: &str = "-";

@@ -10,7 +10,7 @@ mod status_text;
 mod table;
 
 pub use clock_view::{ClockView, OscillatorView, Precise, SegmentView};
-pub use histogram::{DisciplineLatencies, HotLatencies, latency_table};
+pub use histogram::{DisciplineLatencies, HotLatencies, latency_table, print_latencies};
 pub use human::{frequency_text, offset_text, span_text};
 pub use record::{RECORD_LEN, RecordError, RecordReader, RecordWriter};
 pub use status::{ClockStatus, PeerStatus, Status};

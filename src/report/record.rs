@@ -1,6 +1,6 @@
-//! The file of `--record`: every finished exchange as a fixed-size binary record, so that a run can be replayed bit by bit.
-//! A header names the format, the node and the size of a record; each record ends in a check sum. Says nothing about
-//! what is done with the exchanges.
+//! The file of `--record`: every finished exchange as a fixed-size binary record, so that a run can be replayed bit
+//! by bit. A header names the format, the node and the size of a record; each record ends in a check sum. Says
+//! nothing about what is done with the exchanges.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -53,7 +53,8 @@ pub enum RecordError {
     },
     /// The last record is not complete.
     #[error(
-        "{path} ends in the middle of record {record}: its daemon was killed or the disk was full; what stands before is whole"
+        "{path} ends in the middle of record {record}, because its daemon was killed or the disk was full: \
+         what stands before is whole"
     )]
     Truncated {
         /// The file.
@@ -113,7 +114,8 @@ struct Record {
     check: U32,
 }
 
-/// Writes a recording. What was written is on its way to the disk once 8 kB have come together, and at [`RecordWriter::finish`].
+/// Writes a recording. What was written is on its way to the disk once 8 kB have come together, and at
+/// [`RecordWriter::finish`].
 #[derive(Debug)]
 pub struct RecordWriter {
     path: PathBuf,
@@ -318,8 +320,8 @@ impl Record {
         })
     }
 
-    /// FNV-1a over everything but the sum itself: any change confined to one byte changes it for certain, a longer one with
-    /// all but one chance in four thousand million. Against accidents, not against forgers.
+    /// FNV-1a over everything but the sum itself: any change confined to one byte changes it for certain, a longer
+    /// one with all but one chance in four thousand million. Against accidents, not against forgers.
     fn sum(&self) -> u32 {
         let bytes = &self.as_bytes()[..RECORD_LEN - size_of::<U32>()];
         bytes.iter().fold(0x811c_9dc5, |sum: u32, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))

@@ -1,5 +1,6 @@
-//! The `status` document of the status socket: what `llts status --json` prints, with names that do not change. A number
-//! that is not known is null, never zero and never infinite. Filled by the daemon, read by `llts status` and the demo.
+//! The `status` document of the status socket: what `llts status --json` prints, with names that do not change. A
+//! number that is not known is null, never zero and never infinite. Filled by the daemon, read by `llts status` and
+//! the demo.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -326,6 +326,8 @@ impl Node {
                     self.seats[identity.slot.index()] = Some(number(identity.address));
                     self.pipeline.arrived(&identity);
                 }
+                // What the discipline thread does too: silence is told to people, and the pipeline sees it by itself.
+                Event::Silent(_) | Event::Returned(_) => {}
                 Event::Left(slot) => self.pipeline.left(slot),
             }
         }

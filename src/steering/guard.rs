@@ -1,5 +1,6 @@
-//! What may be done to the delivered clock: a step only once, only at start and only if the error is large; fast slewing
-//! until the clock has first caught up with V; gentle slewing for ever after. Does not know why V is where it is.
+//! What may be done to the delivered clock: a step only once, only at start and only if the error is large; fast
+//! slewing until the clock has first caught up with V; gentle slewing for ever after. Does not know why V is where it
+//! is.
 
 use super::law::steer;
 
@@ -63,8 +64,8 @@ impl Guard {
         self.step_left = false;
     }
 
-    /// What to do about a lag of `lag_ns` (V minus C) when V runs at `v_rate`; `moved_ns` is how far the newest decision
-    /// moved V.
+    /// What to do about a lag of `lag_ns` (V minus C) when V runs at `v_rate`; `moved_ns` is how far the newest
+    /// decision moved V.
     pub fn advise(&mut self, v_rate: f64, lag_ns: f64, moved_ns: f64) -> Move {
         let closing_s = CLOSING_TICKS * self.config.tick_ns as f64 * 1e-9;
         let threshold_ns = self.config.step_threshold_ns.max(0) as f64;

@@ -1,5 +1,5 @@
-//! The steering law: feed forward the rate of V, and close what is left of the phase within a few ticks (ALGORITHMS 2.4).
-//! No integral term: V's rate is known, so there is nothing to learn here.
+//! The steering law: feed forward the rate of V, and close what is left of the phase within a few ticks
+//! (ALGORITHMS 8.1). No integral term: V's rate is known, so there is nothing to learn here.
 
 /// The rate at which C must run against raw so that it runs with V and loses `lag_ns` (V minus C) with time constant
 /// `closing_s`, at most `slew_max` (seconds per second) faster or slower than V.

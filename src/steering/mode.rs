@@ -4,7 +4,7 @@ use crate::flow::NodeState;
 
 /// Agreement must have held this long before a node says that it tracks, seconds.
 const CLOSE_S: f64 = 1.0;
-/// A node that joined a settled cluster asks for weight after it has agreed for this long, seconds (ALGORITHMS 3.3).
+/// A node that joined a settled cluster asks for weight after it has agreed for this long, seconds (ALGORITHMS 7.3).
 const JOINED_S: f64 = 5.0;
 /// A tracking node that has been apart for this long acquires anew, seconds.
 const ESTRANGED_S: f64 = 10.0;
@@ -52,7 +52,8 @@ impl Mode {
         self.tracked_once
     }
 
-    /// Takes in what a tick has seen; `dt_s` has passed since the last. Returns the states before and after if they differ.
+    /// Takes in what a tick has seen; `dt_s` has passed since the last. Returns the states before and after if they
+    /// differ.
     pub fn tick(&mut self, signs: Signs, dt_s: f64) -> Option<(NodeState, NodeState)> {
         self.close_s = if signs.usable && signs.close { self.close_s + dt_s } else { 0.0 };
         self.apart_s = if signs.usable && signs.apart { self.apart_s + dt_s } else { 0.0 };

@@ -1,5 +1,6 @@
-//! A lock file that one process of the machine may hold. The kernel drops the lock when its holder dies, so a stale file
-//! never locks anyone out; the file itself stays, because removing it would let two processes lock two files of one name.
+//! A lock file that one process of the machine may hold. The kernel drops the lock when its holder dies, so a stale
+//! file never locks anyone out; the file itself stays, because removing it would let two processes lock two files of
+//! one name.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};

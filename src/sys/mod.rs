@@ -1,5 +1,5 @@
-//! The only room that speaks to the kernel below the standard library, and the only one with `unsafe`: one kernel object
-//! a file. No policy: a refusal of the kernel is a value, and what to do about it is decided elsewhere.
+//! The only room that speaks to the kernel below the standard library, and the only one with `unsafe`: one kernel
+//! object a file. No policy: a refusal of the kernel is a value, and what to do about it is decided elsewhere.
 //!
 //! Only libc symbols are called (no inline system calls, no cycle counter), so that the program runs unmodified under
 //! LD_PRELOAD simulators.

@@ -1,5 +1,5 @@
-//! What a thread can ask of the scheduler and of memory: a core of its own, real-time priority, pages that stay, a name.
-//! Every refusal is a value: which of them may be lived with is for the caller to decide and to say.
+//! What a thread can ask of the scheduler and of memory: a core of its own, real-time priority, pages that stay, a
+//! name. Every refusal is a value: which of them may be lived with is for the caller to decide and to say.
 
 use std::ffi::CString;
 use std::fs;
@@ -80,7 +80,8 @@ pub fn allowed_cpus() -> io::Result<Vec<usize>> {
     Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
 }
 
-/// Gives the calling thread the real-time policy `SCHED_FIFO` at `priority` (1 to 99; others are refused by the kernel).
+/// Gives the calling thread the real-time policy `SCHED_FIFO` at `priority` (1 to 99; others are refused by the
+/// kernel).
 ///
 /// # Errors
 /// `PermissionDenied` without CAP_SYS_NICE or a sufficient RLIMIT_RTPRIO.

@@ -1,8 +1,9 @@
-//! A snapshot of one plain value from one thread to many: the writer never waits, readers retry. For small `Copy` values
-//! that are read far more often than written. Not a queue: a reader sees the newest value, not every value.
+//! A snapshot of one plain value from one thread to many: the writer never waits, readers retry. For small `Copy`
+//! values that are read far more often than written. Not a queue: a reader sees the newest value, not every value.
 //!
 //! The value is copied word by word through relaxed atomics between two reads of a version (H.-J. Boehm, "Can seqlocks
-//! get along with programming language memory models?", MSPC 2012), so a torn copy is thrown away and never a data race.
+//! get along with programming language memory models?", MSPC 2012), so a torn copy is thrown away and never a data
+//! race.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -54,9 +55,9 @@ impl<T: Copy + Send + 'static> SeqWriter<T> {
     pub fn write(&mut self, value: T) {
         self.scratch.write(value);
         let bytes = self.scratch.as_ptr().cast::<u8>();
-        // Padding inside `T` is not initialised as far as the compiler knows, and reading it as words would be undefined.
-        // SAFETY: the block does nothing; to the compiler it may have written every byte of the scratch, whose address it
-        // is given, so that afterwards all of them are some fixed bytes.
+        // Padding inside `T` is not initialised as far as the compiler knows, and reading it as words would be
+        // undefined. SAFETY: the block does nothing; to the compiler it may have written every byte of the scratch,
+        // whose address it is given, so that afterwards all of them are some fixed bytes.
         unsafe { std::arch::asm!("/* {0} */", in(reg) bytes, options(nostack, preserves_flags)) };
 
         let shared = &*self.shared;

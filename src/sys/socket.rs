@@ -1,5 +1,6 @@
 //! A UDP socket that says when packets passed: one receive, one send and one transmit stamp at a time, without
-//! allocation, never blocking. It knows no peers and no messages; how long an operation takes is the caller's to measure.
+//! allocation, never blocking. It knows no peers and no messages; how long an operation takes is the caller's to
+//! measure.
 //!
 //! Stamps are as the kernel gives them: its own on `CLOCK_REALTIME`, the card's on the card's clock.
 
@@ -42,7 +43,8 @@ pub enum OpenError {
     #[error("{} is not an address of this machine; `ip addr` lists those that are", .0.ip())]
     NotHere(SocketAddr),
     /// Low ports, and binding to a device on old kernels, need a privilege.
-    #[error("this user may not open UDP port {} of {}; use a port above 1023 or grant CAP_NET_BIND_SERVICE", .0.port(), .0.ip())]
+    #[error("this user may not open UDP port {} of {}; use a port above 1023 or grant \
+         CAP_NET_BIND_SERVICE", .0.port(), .0.ip())]
     Forbidden(SocketAddr),
     /// There is no such network interface.
     #[error("there is no network interface called {0}; `ip link` lists those there are")]
@@ -217,8 +219,8 @@ impl StampedSocket {
         self.counters
     }
 
-    /// Takes one datagram, or says that none is waiting. What ICMP said about earlier packets is counted and is no error
-    /// of this call.
+    /// Takes one datagram, or says that none is waiting. What ICMP said about earlier packets is counted and is no
+    /// error of this call.
     ///
     /// # Errors
     /// What the kernel says of the socket itself; not `WouldBlock`, not `Interrupted`.
@@ -275,8 +277,8 @@ impl StampedSocket {
                 continue;
             }
             if id.is_some() && !self.naming_works && errno == libc::EINVAL {
-                // Before Linux 6.13, which rejects the unknown control message before anything else: let it count. Should
-                // EINVAL have meant something else, then counting works too.
+                // Before Linux 6.13, which rejects the unknown control message before anything else: let it count.
+                // Should EINVAL have meant something else, then counting works too.
                 self.tickets.count();
                 continue;
             }
@@ -354,7 +356,8 @@ impl StampedSocket {
     /// Nothing sent from now on is stamped, nor counted by the kernel.
     fn suspend_stamps(&mut self) {
         self.counters.stamp_resyncs += 1;
-        // Less is asked for than was granted, which no kernel refuses; if one did, the tickets would still refuse what comes.
+        // Less is asked for than was granted, which no kernel refuses; if one did, the tickets would still refuse what
+        // comes.
         let _ = set_stamps(self.as_raw_fd(), self.flags & !uapi::STAMPS_SENT);
     }
 
@@ -437,7 +440,8 @@ fn send_message(fd: RawFd, to: &mut AddressBuffer, bytes: &[u8], stamp_id: Optio
         header.msg_control = control.as_mut_ptr();
         header.msg_controllen = len as _;
     }
-    // SAFETY: every pointer of the header leads to a live buffer of the length beside it; sendmsg writes to none of them.
+    // SAFETY: every pointer of the header leads to a live buffer of the length beside it; sendmsg writes to none of
+    // them.
     let sent = unsafe { libc::sendmsg(fd, &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

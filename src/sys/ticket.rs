@@ -1,16 +1,16 @@
-//! Which sent packet a transmit stamp belongs to. A wrong pairing is worse than no stamp: it is an error of milliseconds
-//! that looks like a measurement, so whatever is in doubt is thrown away and counted.
+//! Which sent packet a transmit stamp belongs to. A wrong pairing is worse than no stamp: it is an error of
+//! milliseconds that looks like a measurement, so whatever is in doubt is thrown away and counted.
 //!
 //! The kernel marks each stamp with a 32-bit id. Since Linux 6.13 the sender names it with the packet, and there is
-//! nothing to guess (*named*). Before, the kernel counts by itself, from the moment when ids are switched on, and how it
-//! counts a packet whose sending failed depends on where it failed and on its version: errors of routing come before the
-//! count, a packet filter's after it, and for a full buffer Linux before 6.9 keeps the number while later ones give it
-//! back (*counted*). After a failure that leaves the count in doubt this book stops asking for stamps (*quarantine*),
-//! lets those under way come home, and after [`QUARANTINE_NS`] begins a new count at zero.
+//! nothing to guess (*named*). Before, the kernel counts by itself, from the moment when ids are switched on, and how
+//! it counts a packet whose sending failed depends on where it failed and on its version: errors of routing come before
+//! the count, a packet filter's after it, and for a full buffer Linux before 6.9 keeps the number while later ones give
+//! it back (*counted*). After a failure that leaves the count in doubt this book stops asking for stamps
+//! (*quarantine*), lets those under way come home, and after [`QUARANTINE_NS`] begins a new count at zero.
 //!
-//! Three more checks guard both: the ticket must be one of the last [`REMEMBERED`], it must not have this stamp already,
-//! and the stamp must lie between the moment before the packet was sent and [`QUARANTINE_NS`] after it (both are reads of
-//! one clock; if someone sets that clock meanwhile, a stamp is lost). A stamp for a
+//! Three more checks guard both: the ticket must be one of the last [`REMEMBERED`], it must not have this stamp
+//! already, and the stamp must lie between the moment before the packet was sent and [`QUARANTINE_NS`] after it (both
+//! are reads of one clock; if someone sets that clock meanwhile, a stamp is lost). A stamp for a
 //! packet that was not sent yet shows that the count is off, and leads to quarantine too.
 //!
 //! Pure bookkeeping: the system calls are in `socket`.

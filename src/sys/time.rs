@@ -36,9 +36,9 @@ pub fn boottime_now() -> i64 {
     read(libc::CLOCK_BOOTTIME)
 }
 
-/// Reads REALTIME between two RAW reads, `rounds` times (at least once), and returns the narrowest bracket: an interrupt
-/// widens a bracket, so the narrowest was not interrupted. Three to nine rounds give some ten nanoseconds; a round costs
-/// two vDSO reads, about 45 ns.
+/// Reads REALTIME between two RAW reads, `rounds` times (at least once), and returns the narrowest bracket: an
+/// interrupt widens a bracket, so the narrowest was not interrupted. Three to nine rounds give some ten nanoseconds; a
+/// round costs two vDSO reads, about 45 ns.
 #[must_use]
 pub fn bracket(rounds: usize) -> Pair {
     let mut before_ns = raw_now();

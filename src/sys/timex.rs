@@ -58,7 +58,8 @@ pub struct KernelRate {
 }
 
 impl KernelRate {
-    /// The nearest settings to `rate` (seconds per second, positive runs fast), which is cut to +-10 %; NaN counts as 0.
+    /// The nearest settings to `rate` (seconds per second, positive runs fast), which is cut to +-10 %; NaN counts as
+    /// 0.
     #[must_use]
     pub fn from_rate(rate: f64) -> Self {
         let rate = if rate.is_nan() { 0.0 } else { rate.clamp(-RATE_MAX, RATE_MAX) };

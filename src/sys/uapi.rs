@@ -9,8 +9,8 @@ pub const SCM_TS_OPT_ID: c_int = 81;
 /// `ee_info` of a transmit stamp taken when the packet passed the driver (or by the card): the only kind asked for.
 pub const SCM_TSTAMP_SND: u32 = 0;
 
-/// Bytes of `struct scm_timestamping`: three timespecs of two 64-bit words. \[0\] is the kernel's stamp, \[1\] is unused,
-/// \[2\] is the card's own time.
+/// Bytes of `struct scm_timestamping`: three timespecs of two 64-bit words. \[0\] is the kernel's stamp, \[1\] is
+/// unused, \[2\] is the card's own time.
 pub const SCM_TIMESTAMPING_BYTES: usize = 48;
 /// Bytes of `struct sock_extended_err`.
 pub const EXTENDED_ERR_BYTES: usize = 16;
@@ -34,8 +34,8 @@ pub const STAMPS_SOFTWARE: u32 = STAMPS_RECEIVE
 /// Kernel stamps of received packets only.
 pub const STAMPS_RECEIVE: u32 = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
 
-/// The bits that make the kernel stamp what is sent, and the one that only makes sense beside them; without them nothing
-/// is stamped and no id is used up.
+/// The bits that make the kernel stamp what is sent, and the one that only makes sense beside them; without them
+/// nothing is stamped and no id is used up.
 pub const STAMPS_SENT: u32 = libc::SOF_TIMESTAMPING_TX_SOFTWARE
     | libc::SOF_TIMESTAMPING_TX_HARDWARE
     | libc::SOF_TIMESTAMPING_OPT_ID

@@ -1,5 +1,5 @@
-//! The live keys of a node. HMAC-SHA256 (RFC 2104), truncated to 16 bytes, compared in constant time; each key keeps its
-//! keyed state, which costs a copy instead of two compressions a packet. Reading key files is not done here.
+//! The live keys of a node. HMAC-SHA256 (RFC 2104), truncated to 16 bytes, compared in constant time; each key keeps
+//! its keyed state, which costs a copy instead of two compressions a packet. Reading key files is not done here.
 
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
@@ -58,8 +58,8 @@ impl Keyring {
         Keyring::default()
     }
 
-    /// Adds a key; `owner` names the one peer it belongs to, or nobody for a key shared by the cluster. Order matters: the
-    /// first key that fits a receiver seals, all of them open.
+    /// Adds a key; `owner` names the one peer it belongs to, or nobody for a key shared by the cluster. Order matters:
+    /// the first key that fits a receiver seals, all of them open.
     ///
     /// # Errors
     /// The key is too short or too long, its id is taken, or the table is full.
@@ -122,9 +122,9 @@ impl Keyring {
         }
     }
 
-    /// The key that seals packets to `receiver`: its own, else the first shared one. A receiver that is not known yet may
-    /// hold a key of its own for this node, and then refuses a shared one: odd attempts take the first shared key, even ones
-    /// walk through those that belong to a peer. `None` if no key fits.
+    /// The key that seals packets to `receiver`: its own, else the first shared one. A receiver that is not known yet
+    /// may hold a key of its own for this node, and then refuses a shared one: odd attempts take the first shared key,
+    /// even ones walk through those that belong to a peer. `None` if no key fits.
     #[must_use]
     pub fn choose(&self, receiver: NodeId, attempt: u32) -> Option<KeyChoice> {
         let shared = self.keys.iter().position(|k| k.owner.is_none());

@@ -64,8 +64,9 @@ const _: () = assert!(std::mem::offset_of!(Layout, map_epoch) == 88);
 const _: () = assert!(std::mem::offset_of!(Layout, name) == 136);
 const _: () = assert!(std::mem::offset_of!(Layout, mac) == SEALED_LEN);
 
-/// Where each small field of `flags` lies: bits 0-1 class of the receive stamp, 2-3 class promised for this packet's true
-/// departure, 4-5 class of the earlier stamp, 6-7 node state, 8-9 role, 10 joining. The others are sent as zero and ignored.
+/// Where each small field of `flags` lies: bits 0-1 class of the receive stamp, 2-3 class promised for this packet's
+/// true departure, 4-5 class of the earlier stamp, 6-7 node state, 8-9 role, 10 joining. The others are sent as zero
+/// and ignored.
 pub(super) mod flag {
     pub const RECEIVE_CLASS: u16 = 0;
     pub const PROMISED_CLASS: u16 = 2;

@@ -1,5 +1,5 @@
-//! A message: what a well sealed datagram means. [`Message::open`] checks in a fixed order (length, magic, version, key,
-//! MAC over the raw bytes, and only then a field), [`Message::seal`] writes the datagram.
+//! A message: what a well sealed datagram means. [`Message::open`] checks in a fixed order (length, magic, version,
+//! key, MAC over the raw bytes, and only then a field), [`Message::seal`] writes the datagram.
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -8,7 +8,8 @@ use super::{KeyChoice, Keyring, Reject};
 use crate::flow::{Claim, Mapping, NodeState, Role, Stamp, StampClass};
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, RawTime};
 
-/// What a packet is in its exchange. Each kind is answered by the next one only, so no two nodes can keep each other busy.
+/// What a packet is in its exchange. Each kind is answered by the next one only, so no two nodes can keep each other
+/// busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -75,7 +76,8 @@ pub struct Message {
     pub echo: u64,
     /// When the packet this answers arrived, the sender's raw time; meaningless in a probe.
     pub receive: Stamp,
-    /// The sender's raw time just before this packet left, and in `class` the class its true departure is promised to have.
+    /// The sender's raw time just before this packet left, and in `class` the class its true departure is promised to
+    /// have.
     pub transmit: Stamp,
     /// The true departure of an earlier packet, if one is carried.
     pub earlier: Option<Earlier>,
@@ -93,11 +95,12 @@ const FRACTION_UNIT: f64 = 1.0 / (1u64 << 32) as f64;
 const CLAIM_RATE_MAX: f64 = 0.2;
 
 impl Message {
-    /// Opens `datagram` for this node. Nothing is read before the seal has been checked over the raw bytes except what is
-    /// needed to find the key. The key that sealed it is returned beside the message.
+    /// Opens `datagram` for this node. Nothing is read before the seal has been checked over the raw bytes except what
+    /// is needed to find the key. The key that sealed it is returned beside the message.
     ///
     /// # Errors
-    /// The first check that failed, in the order length, magic, version, key, MAC, cluster, sender, kind, receiver, fields.
+    /// The first check that failed, in the order length, magic, version, key, MAC, cluster, sender, kind, receiver,
+    /// fields.
     pub fn open(datagram: &[u8], identity: &Identity, keys: &Keyring) -> Result<(Message, KeyChoice), Reject> {
         let layout = Layout::ref_from_bytes(datagram).map_err(|_| Reject::Length)?;
         if layout.magic.get() != MAGIC {
@@ -131,8 +134,8 @@ impl Message {
         Ok((message, key))
     }
 
-    /// The nonce of a datagram that [`Message::open`] called [`Reject::Reflected`]: by it a node finds out that an address
-    /// in its own list is its own. `None` if the datagram is not a probe.
+    /// The nonce of a datagram that [`Message::open`] called [`Reject::Reflected`]: by it a node finds out that an
+    /// address in its own list is its own. `None` if the datagram is not a probe.
     #[must_use]
     pub fn reflected_nonce(datagram: &[u8]) -> Option<u64> {
         let layout = Layout::ref_from_bytes(datagram).ok()?;

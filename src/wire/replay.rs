@@ -1,4 +1,5 @@
-//! The replay window: which of a peer's last 128 sequence numbers have been seen (the sliding bitmap of RFC 4303, appendix A2).
+//! The replay window: which of a peer's last 128 sequence numbers have been seen (the sliding bitmap of RFC 4303,
+//! appendix A2).
 
 /// Remembers the highest sequence number of one run of one peer and which of the 127 before it arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,8 +12,8 @@ impl ReplayWindow {
     /// How far back a late packet is still accepted.
     pub const WIDTH: u64 = 128;
 
-    /// A window for a peer first believed at `sequence`. What that run of it sent before counts as seen: this node cannot
-    /// know which of it reached its own last run, so it may be a recording.
+    /// A window for a peer first believed at `sequence`. What that run of it sent before counts as seen: this node
+    /// cannot know which of it reached its own last run, so it may be a recording.
     #[must_use]
     pub const fn starting_at(sequence: u64) -> Self {
         ReplayWindow { highest: sequence, seen: u128::MAX }

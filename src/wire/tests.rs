@@ -89,7 +89,10 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_behind_a_good_header_never_open(body in prop::array::uniform32(any::<[u8; 5]>()), mac in any::<[u8; 16]>()) {
+    fn arbitrary_bytes_behind_a_good_header_never_open(
+        body in prop::array::uniform32(any::<[u8; 5]>()),
+        mac in any::<[u8; 16]>(),
+    ) {
         let mut bytes = [0; DATAGRAM_LEN];
         bytes[..SEALED_LEN].copy_from_slice(body.as_flattened());
         bytes[..6].copy_from_slice(&[0x4c, 0x54, 0x10, 1, 0, 1]);
@@ -98,7 +101,10 @@ proptest! {
     }
 
     #[test]
-    fn well_sealed_nonsense_is_refused_or_read_the_same_twice(body in prop::array::uniform32(any::<[u8; 5]>()), kind in 0u8..6) {
+    fn well_sealed_nonsense_is_refused_or_read_the_same_twice(
+        body in prop::array::uniform32(any::<[u8; 5]>()),
+        kind in 0u8..6,
+    ) {
         let (author, reader) = (identity("author"), identity("reader"));
         let mut bytes = [0; DATAGRAM_LEN];
         bytes[..SEALED_LEN].copy_from_slice(body.as_flattened());

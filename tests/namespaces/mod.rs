@@ -1,5 +1,6 @@
 //! A small network inside this machine, for tests: network namespaces joined by bridges that live in a namespace of
 //! their own, so that no packet can leave and nothing of the machine's own network is touched. Knows nothing of llts.
+#![allow(dead_code)] // each test binary uses its own part of this
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;

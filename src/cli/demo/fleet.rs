@@ -108,7 +108,7 @@ impl Node {
             .args(["--port", &port.to_string(), "--name", &name])
             .args(["--virtual-offset", &format!("{}ns", throw.offset_ns)])
             .args(["--virtual-drift", &format!("{}ppb", throw.drift_ppb)])
-            .args(["--algorithm", &args.algorithm, "--poll-mode", args.poll_mode.as_str()])
+            .args(["--algorithm", args.algorithm.as_str(), "--poll-mode", args.poll_mode.as_str()])
             .args(["--rate", &args.rate.to_string()])
             .args(["--end-with-parent", &std::process::id().to_string()])
             .arg("--runtime-dir")
@@ -159,7 +159,8 @@ impl Node {
         }
     }
 
-    /// Signals the process if it still is this node's: one that has been waited for is gone, and its id may be another's.
+    /// Signals the process if it still is this node's: one that has been waited for is gone, and its id may be
+    /// another's.
     fn signal(&mut self, signal: Signal) {
         if let Some(child) = &mut self.child
             && matches!(child.try_wait(), Ok(None))

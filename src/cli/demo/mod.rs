@@ -1,5 +1,5 @@
-//! `llts demo`: real daemons on this machine with clocks thrown off, their true error while they find together, and a verdict.
-//! Only looks at its nodes from outside, through their status sockets, as anybody could.
+//! `llts demo`: real daemons on this machine with clocks thrown off, their true error while they find together, and a
+//! verdict. Only looks at its nodes from outside, through their status sockets, as anybody could.
 
 mod fleet;
 mod score;
@@ -49,7 +49,8 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let throws = throw::throws(seed, args.nodes.into());
     let screen = if args.json { Screen::Dark } else { Screen::of_stdout() };
     screen.announce(&format!(
-        "{} nodes on loopback for {} s, thrown off by up to 10 ms and 50 ppm (--seed {seed}); true errors against their mean\n",
+        "{} nodes on loopback for {} s, thrown off by up to 10 ms and 50 ppm (--seed {seed}); \
+         true errors are against their mean\n",
         args.nodes, args.seconds
     ))?;
     let mut watch = Watch::new(Fleet::start(args, &throws)?, screen, args);
@@ -109,6 +110,8 @@ struct RestartPlan {
     node: usize,
     kill_at: Duration,
     killed_raw_ns: Option<i64>,
+    /// How many samples had been taken by then.
+    samples_before: usize,
     restarted_raw_ns: Option<i64>,
     /// What it counted before it was killed.
     exchanges_before: u64,
@@ -121,6 +124,7 @@ impl<'a> Watch<'a> {
             node: usize::from(node) - 1,
             kill_at: Duration::from_secs(args.seconds.into()) / 4,
             killed_raw_ns: None,
+            samples_before: usize::MAX,
             restarted_raw_ns: None,
             exchanges_before: 0,
         };
@@ -167,7 +171,7 @@ impl<'a> Watch<'a> {
             }
             match ask::clock(&node.socket, LOOK_PATIENCE) {
                 Ok(view) => self.views[index] = Some(view),
-                // Starting, or too busy for one look. A node that stays away is noticed below, a dead one by its process.
+                // Starting, or too busy for one look. One that stays away is noticed below, a dead one by its process.
                 Err(AskError::Nobody { .. } | AskError::Silent { .. }) => continue,
                 Err(error @ AskError::Unclear { .. }) => return Err(error.into()),
             }
@@ -188,8 +192,8 @@ impl<'a> Watch<'a> {
     }
 
     fn show(&mut self) -> Result<(), Failure> {
-        let reached = |status: &Status| status.peers.iter().filter(|peer| peer.reach != 0).count();
-        let peers: Vec<_> = self.statuses.iter().map(|status| status.as_ref().map(reached)).collect();
+        let used = |status: &Status| status.peers.iter().filter(|peer| peer.state == "used").count();
+        let peers: Vec<_> = self.statuses.iter().map(|status| status.as_ref().map(used)).collect();
         self.screen.show(&Scene {
             at_ms: self.started.elapsed().as_millis(),
             nodes: self.fleet.nodes(),
@@ -206,6 +210,7 @@ impl<'a> Watch<'a> {
             plan.exchanges_before = self.statuses[plan.node].as_ref().map_or(0, exchanges);
             self.fleet.node_mut(plan.node).kill()?;
             plan.killed_raw_ns = Some(raw_now_ns());
+            plan.samples_before = self.samples.len();
         } else if plan.restarted_raw_ns.is_none() && elapsed >= plan.kill_at + AWAY {
             self.fleet.node_mut(plan.node).start()?;
             plan.restarted_raw_ns = Some(raw_now_ns());
@@ -220,7 +225,7 @@ impl<'a> Watch<'a> {
         let half_ns = i64::from(self.args.seconds) * 1_000_000_000 / 2;
         let phases = Phases {
             started_ns: self.started_raw_ns,
-            converged_by_ns: self.restart.as_ref().and_then(|plan| plan.killed_raw_ns).unwrap_or(i64::MAX),
+            undisturbed: self.restart.as_ref().map_or(usize::MAX, |plan| plan.samples_before),
             half_ns: self.started_raw_ns + half_ns,
         };
         let score = Score::of(&self.samples, &phases)
@@ -230,7 +235,7 @@ impl<'a> Watch<'a> {
             exchanges: before + self.statuses.iter().flatten().map(exchanges).sum::<u64>(),
             seed,
             seconds: self.args.seconds,
-            algorithm: self.args.algorithm.clone(),
+            algorithm: self.args.algorithm.as_str().to_owned(),
             restart: self.restart.as_ref().and_then(|plan| self.judge_restart(plan, &phases)),
             nodes: self.node_summaries(&score),
             ..Summary::of(&score)
@@ -256,7 +261,7 @@ impl<'a> Watch<'a> {
         let (killed_ns, restarted_ns) = (plan.killed_raw_ns?, plan.restarted_raw_ns?);
         let between = |sample: &&Sample| (killed_ns..phases.half_ns).contains(&sample.raw_ns);
         let others_ns = self.samples.iter().filter(between).map(|sample| sample.without(plan.node).worst_ns());
-        let after = Phases { started_ns: restarted_ns, converged_by_ns: i64::MAX, ..*phases };
+        let after = Phases { started_ns: restarted_ns, undisturbed: usize::MAX, ..*phases };
         let seconds = |raw_ns: i64| (raw_ns - phases.started_ns) as f64 * 1e-9;
         Some(Restart {
             node: self.fleet.nodes()[plan.node].name.clone(),

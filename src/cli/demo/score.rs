@@ -5,14 +5,14 @@ use super::truth::Sample;
 /// Nodes agree when no pair is further apart than this through the last half, ns.
 pub(super) const AGREED_NS: f64 = 10_000.0;
 
-/// Where the phases of a run lie on the machine's raw clock, ns.
+/// The phases of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Phases {
-    /// The last node was started: convergence counts from here.
+    /// The machine's raw time at which the last node was started, ns: convergence counts from here.
     pub started_ns: i64,
-    /// Convergence is judged by samples before this.
-    pub converged_by_ns: i64,
-    /// The last half begins.
+    /// Convergence is judged by so many samples, the first ones: later, something may be done to the nodes.
+    pub undisturbed: usize,
+    /// The machine's raw time at which the last half begins, ns.
     pub half_ns: i64,
 }
 
@@ -36,8 +36,8 @@ pub(super) struct Score {
 }
 
 impl Score {
-    /// The figures of `samples`, which are in order of time. `None` if the last half has fewer than two complete samples:
-    /// then nothing can be said.
+    /// The figures of `samples`, which are in order of time. `None` if the last half has fewer than two complete
+    /// samples: then nothing can be said.
     pub fn of(samples: &[Sample], phases: &Phases) -> Option<Self> {
         let half: Vec<&Sample> = samples.iter().filter(|s| s.raw_ns >= phases.half_ns && s.is_complete()).collect();
         let [first, .., _] = half.as_slice() else { return None };
@@ -66,15 +66,11 @@ impl Score {
     }
 }
 
-/// Seconds from the start to the first sample from which on no pair was `limit_ns` or more apart.
+/// Seconds from the start to the first sample with all nodes from which on no pair was `limit_ns` or more apart.
 pub(super) fn converged_s(samples: &[Sample], phases: &Phases, limit_ns: f64) -> Option<f64> {
-    let judged = || {
-        let within = |s: &&Sample| s.raw_ns >= phases.started_ns && s.raw_ns < phases.converged_by_ns;
-        samples.iter().filter(within)
-    };
-    // Until every node is there the nodes have not agreed.
-    let apart = |sample: &Sample| !sample.is_complete() || sample.worst_ns() >= limit_ns;
-    let good = judged().rev().take_while(|sample| !apart(sample)).last()?;
+    // Without one of its nodes a sample says nothing about all of them: one that is busy may miss a look.
+    let judged = samples.iter().take(phases.undisturbed).filter(|s| s.raw_ns >= phases.started_ns && s.is_complete());
+    let good = judged.rev().take_while(|sample| sample.worst_ns() < limit_ns).last()?;
     Some((good.raw_ns - phases.started_ns) as f64 * 1e-9)
 }
 
@@ -107,7 +103,7 @@ mod tests {
     use crate::cli::demo::truth::examples::view;
 
     const S: i64 = 1_000_000_000;
-    const PHASES: Phases = Phases { started_ns: S, converged_by_ns: i64::MAX, half_ns: 6 * S };
+    const PHASES: Phases = Phases { started_ns: S, undisturbed: usize::MAX, half_ns: 6 * S };
 
     /// A sample at `raw_ns` of two clocks that are `apart_ns` apart.
     fn two(raw_ns: i64, apart_ns: f64) -> Sample {
@@ -139,15 +135,16 @@ mod tests {
     }
 
     #[test]
-    fn nodes_have_not_converged_while_one_is_missing() {
-        let mut samples = run(&[1.0, 1.0, 1.0]);
-        samples[1].errors_ns[0] = None;
-        assert_eq!(converged_s(&samples, &PHASES, 1e4), Some(2.0));
+    fn nodes_converge_only_when_all_are_there_but_one_may_miss_a_look() {
+        let mut samples = run(&[1.0, 1.0, 1.0, 1.0, 1.0]);
+        samples[0].errors_ns[0] = None;
+        samples[3].errors_ns[0] = None;
+        assert_eq!(converged_s(&samples, &PHASES, 1e4), Some(1.0));
     }
 
     #[test]
     fn convergence_is_not_judged_by_what_is_done_to_the_nodes_later() {
-        let phases = Phases { converged_by_ns: 3 * S, ..PHASES };
+        let phases = Phases { undisturbed: 2, ..PHASES };
         assert_eq!(converged_s(&run(&[1e6, 1.0, 1e6]), &phases, 1e4), Some(1.0));
     }
 

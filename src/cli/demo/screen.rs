@@ -1,5 +1,5 @@
-//! What a demo shows while it runs: a table that is redrawn in place on a terminal, one line now and then elsewhere. Shows,
-//! and keeps nothing.
+//! What a demo shows while it runs: a table that is redrawn in place on a terminal, one line now and then elsewhere.
+//! Shows, and keeps nothing.
 
 use std::io::IsTerminal;
 
@@ -33,7 +33,7 @@ pub(super) struct Scene<'a> {
     pub nodes: &'a [Node],
     /// Their documents, as far as they answered.
     pub views: &'a [Option<ClockView>],
-    /// How many peers each reaches.
+    /// How many peers each counts on.
     pub peers: &'a [Option<usize>],
     /// The truth, if enough of them answered.
     pub sample: Option<&'a Sample>,

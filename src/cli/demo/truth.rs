@@ -1,5 +1,5 @@
-//! The truth about several virtual clocks at one instant. All of them are known functions of the machine's one raw clock, so
-//! their true distances are computed, not measured. Pure: documents in, numbers out.
+//! The truth about several virtual clocks at one instant. All of them are known functions of the machine's one raw
+//! clock, so their true distances are computed, not measured. Pure: documents in, numbers out.
 
 use crate::report::{ClockView, Precise};
 use crate::unit::PPB;
@@ -20,8 +20,8 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// The truth at the latest instant that all documents cover. `None` for fewer than two documents, and if one of them
-    /// begins only after another ends.
+    /// The truth at the latest instant that all documents cover. `None` for fewer than two documents, and if one of
+    /// them begins only after another ends.
     pub fn of(views: &[Option<ClockView>]) -> Option<Self> {
         let there: Vec<&ClockView> = views.iter().flatten().collect();
         if there.len() < 2 {

@@ -9,8 +9,8 @@ use crate::flow::StampClass;
 use crate::limits::NONCE_LIFETIME_NS;
 use crate::wire::{Kind, Message, Reject, ReplayWindow};
 
-/// Hands every recorded datagram of a session to every node, from its own address and from another, and holds that it has
-/// no effect.
+/// Hands every recorded datagram of a session to every node, from its own address and from another, and holds that it
+/// has no effect.
 fn replay_everything(net: &mut Net) {
     let recorded = net.log.clone();
     assert!(recorded.len() > 100, "a session worth replaying");
@@ -168,7 +168,8 @@ fn a_delayed_reply_within_its_lifetime_gives_an_exchange_that_shows_the_delay() 
     }
 }
 
-/// A net of two in which node 0 has asked and been answered; the reply as its author knows it, to be sent in variations.
+/// A net of two in which node 0 has asked and been answered; the reply as its author knows it, to be sent in
+/// variations.
 fn answered() -> (Net, Message, [u8; 176]) {
     let mut net = Net::mesh(2);
     net.run_for(SECOND);

@@ -1,4 +1,5 @@
-//! Guarantee 7: two live keys, so that a rotation loses nothing; keys that belong to one pair; a peer whose key is gone.
+//! Guarantee 7: two live keys, so that a rotation loses nothing; keys that belong to one pair; a peer whose key is
+//! gone.
 
 use crate::exchange::Tally;
 use crate::exchange::testnet::{Net, SECOND, address, keyring};

@@ -1,4 +1,5 @@
-//! Guarantee 5, second half: who sits where. Addresses change hands, nodes move, lists hold the same node twice or oneself.
+//! Guarantee 5, second half: who sits where. Addresses change hands, nodes move, lists hold the same node twice or
+//! oneself.
 
 use crate::exchange::Tally;
 use crate::exchange::testnet::{MILLISECOND, Net, SECOND, address, config, keyring, losing, named};
@@ -74,7 +75,7 @@ fn a_new_node_at_the_address_of_one_that_left_takes_its_place() {
     assert!(took > 2 * SECOND, "{took}: not while the old one might still speak");
     net.run_for(2 * SECOND);
     let events = &net.nodes[0].events;
-    assert!(matches!(events[..], [Event::Left(gone), Event::Arrived(came)] if came.slot == gone), "{events:?}");
+    assert!(matches!(events[..], [Event::Silent(gone), Event::Arrived(came)] if came.slot == gone), "{events:?}");
     assert_eq!(net.nodes[0].protocol.alive(), 1);
     assert_eq!(net.tally(0, Tally::Reboots), 0, "another node is not a restart");
     net.clear_records();

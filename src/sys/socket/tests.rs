@@ -12,8 +12,8 @@ const V6: &str = "[::1]:0";
 /// Nothing on loopback takes this long; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Keeps the kernel stamping while the tests run: it switches on a moment after the first socket asks (a work queue), so
-/// that the first packets of a freshly started machine arrive without a stamp.
+/// Keeps the kernel stamping while the tests run: it switches on a moment after the first socket asks (a work queue),
+/// so that the first packets of a freshly started machine arrive without a stamp.
 static STAMPING: LazyLock<StampedSocket> = LazyLock::new(|| {
     let mut socket = open_now(V4);
     let own = socket.local_address();
