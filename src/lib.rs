@@ -25,5 +25,8 @@ pub mod engine;
 pub mod report;
 pub mod sys;
 
+// The other world: the same core, simulated.
+pub mod sim;
+
 // The words.
 pub mod cli;

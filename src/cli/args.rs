@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::{Failure, say};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
+use super::sim::SimArgs;
 use crate::engine::PollMode;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
 use crate::flow::Role;
@@ -39,6 +40,8 @@ pub(super) enum Command {
     Status(StatusArgs),
     /// Make a key
     Keygen(KeygenArgs),
+    /// Simulate a cluster in virtual time and hold it to its bounds
+    Sim(SimArgs),
 }
 
 /// Options of `llts run`.

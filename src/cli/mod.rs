@@ -8,6 +8,7 @@ mod exit;
 mod keygen;
 mod quantity;
 mod run;
+mod sim;
 mod status;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Demo(args)) => demo::demo(&args),
         Ok(Command::Status(args)) => status::status(&args),
         Ok(Command::Keygen(args)) => keygen::keygen(&args),
+        Ok(Command::Sim(args)) => sim::sim(&args),
         Err(failure) => Err(failure),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

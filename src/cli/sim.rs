@@ -1,0 +1,216 @@
+//! `llts sim`: runs scenarios of the simulator and shows what came out. Touches no clock and sends no packet.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::exit::{Failure, say};
+use crate::pipeline::Algorithm;
+use crate::sim::limit::limit_ns;
+use crate::sim::plot::{Trace, draw};
+use crate::sim::quantity::Span;
+use crate::sim::run::{Report, run as run_once, run_all, seed_of};
+use crate::sim::scenario::{Scenario, shipped};
+
+/// The first seed unless told.
+const SEED_DEFAULT: u64 = 1;
+
+/// Options of `llts sim`.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct SimArgs {
+    /// Scenario: a name, the number it begins with, or a file
+    #[arg(required_unless_present_any = ["list", "explain"], conflicts_with_all = ["list", "explain"])]
+    pub scenario: Option<String>,
+    /// List the scenarios that come with the program
+    #[arg(long, conflicts_with = "explain")]
+    pub list: bool,
+    /// Show a scenario as it is written, and its linear limit
+    #[arg(long, value_name = "SCENARIO")]
+    pub explain: Option<String>,
+    /// How agreement is reached, instead of as the scenario says
+    #[arg(long)]
+    pub algorithm: Option<String>,
+    /// Runs, each of its own seed [default: as the scenario says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub seeds: Option<u32>,
+    /// First seed; alone, the only one
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// One JSON object a run, one a line
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the first run
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+}
+
+/// Runs scenarios, or tells of them. A bound that does not hold is a failure.
+pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
+    if args.list {
+        return list();
+    }
+    if let Some(name) = &args.explain {
+        return explain(name);
+    }
+    let name = args.scenario.as_deref().ok_or_else(|| Failure::Usage("name a scenario, or see --list".into()))?;
+    let (scenario, _) = find(name)?;
+    let algorithm = args.algorithm.as_deref().unwrap_or(&scenario.cluster.algorithm);
+    let algorithm: Algorithm = algorithm.parse().map_err(|e| Failure::Usage(format!("--algorithm: {e}")))?;
+    let count = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { scenario.seeds.max(1) });
+    let first = args.seed.unwrap_or(SEED_DEFAULT);
+    let seeds: Vec<u64> = (0..count).map(|n| seed_of(first, n)).collect();
+
+    let bar = progress_bar(&scenario, count, args.json);
+    let started = Instant::now();
+    let mut reports = Vec::new();
+    let mut rest = seeds.as_slice();
+    if let Some(file) = &args.plot {
+        let mut trace = Trace::new(&scenario);
+        let report = run_once(&scenario, algorithm, seeds[0], &|| bar.inc(1), Some(&mut trace));
+        let title = format!("{}, {algorithm}, seed {}", scenario.name, seeds[0]);
+        draw(file, &scenario, &title, &trace).map_err(runtime)?;
+        reports.push(report);
+        rest = &seeds[1..];
+    }
+    reports.extend(run_all(&scenario, algorithm, rest, &|| bar.inc(1)));
+    bar.finish_and_clear();
+
+    let text = if args.json { json(&reports) } else { table(&scenario, &reports, started.elapsed().as_secs_f64()) };
+    say(&text)?;
+    match reports.iter().filter(|report| !report.pass).count() {
+        0 => Ok(()),
+        failed => Err(runtime(format!("{failed} of {} runs of {} broke a bound", reports.len(), scenario.name))),
+    }
+}
+
+fn runtime(sentence: String) -> Failure {
+    Failure::Runtime(anyhow::anyhow!(sentence))
+}
+
+/// The scenario called `name`, and its text.
+fn find(name: &str) -> Result<(Scenario, String), Failure> {
+    let path = Path::new(name);
+    let (name, text) = if path.extension().is_some_and(|ending| ending == "toml") {
+        let unread = |error| Failure::Usage(format!("the scenario {name} cannot be read: {error}"));
+        let text = std::fs::read_to_string(path).map_err(unread)?;
+        (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), text)
+    } else {
+        let scenarios = shipped();
+        let number = format!("{name}-");
+        let by_number = || scenarios.iter().find(|(shipped, _)| shipped.starts_with(&number));
+        let found = scenarios.get_key_value(name).or_else(by_number).ok_or_else(|| {
+            Failure::Usage(format!(
+                "there is no scenario '{name}': see `llts sim --list`, or name a file ending in .toml"
+            ))
+        })?;
+        ((*found.0).to_owned(), (*found.1).to_owned())
+    };
+    let scenario = Scenario::parse(&name, &text).map_err(Failure::Usage)?;
+    Ok((scenario, text))
+}
+
+fn list() -> Result<(), Failure> {
+    let mut out = String::new();
+    for (name, text) in shipped() {
+        let scenario = Scenario::parse(name, text).map_err(runtime)?;
+        writeln!(out, "{name:<32} {}", scenario.summary).expect("a string takes everything");
+    }
+    say(&out)
+}
+
+fn explain(name: &str) -> Result<(), Failure> {
+    let (scenario, text) = find(name)?;
+    let limit = match limit_ns(&scenario) {
+        Some(limit) => format!("linear limit of the pairwise error (steady-state Kalman filter): {}", Span(limit)),
+        None => "no linear limit: the links' noise has no variance".to_owned(),
+    };
+    say(&format!("# {}: {}\n# {limit}\n\n{}\n", scenario.name, scenario.summary, text.trim_end()))
+}
+
+fn progress_bar(scenario: &Scenario, runs: u32, quiet: bool) -> ProgressBar {
+    let seconds = scenario.duration.nanos().unsigned_abs() / 1_000_000_000 * u64::from(runs);
+    let bar = ProgressBar::new(seconds);
+    if quiet || !std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template("{prefix} {bar:40} {pos}/{len} s of virtual time, {eta} left");
+    bar.set_style(style.expect("the template is written here"));
+    bar.set_prefix(scenario.name.clone());
+    bar
+}
+
+fn json(reports: &[Report]) -> String {
+    let line = |report| serde_json::to_string(report).expect("a report is plain data") + "\n";
+    reports.iter().map(line).collect()
+}
+
+fn table(scenario: &Scenario, reports: &[Report], elapsed_s: f64) -> String {
+    let mut out = String::new();
+    let mut put = |line: String| writeln!(out, "{line}").expect("a string takes everything");
+    let span = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| Span(ns).to_string());
+    let number = |n: Option<f64>, digits: usize| n.map_or("-".to_owned(), |n| format!("{n:.digits$}"));
+    put(format!("{}: {}", scenario.name, scenario.summary));
+    put(format!("{} runs of {}, {}", reports.len(), scenario.duration, reports[0].algorithm));
+    put(format!(
+        "{:>12} {:>10} {:>10} {:>10} {:>6} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7} {:>5}",
+        "seed", "rms", "p99", "max", "ratio", "<10us s", "<1us s", "<200ns", "drift", "sigma", "viol", "pkt/n/s", ""
+    ));
+    for report in reports {
+        let time = |name: &str| number(report.converged_s.get(name).copied().flatten(), 2);
+        put(format!(
+            "{:>12} {:>10} {:>10} {:>10} {:>6} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7.1} {:>5}",
+            report.seed,
+            span(report.pairwise_rms_ns),
+            span(report.pairwise_p99_ns),
+            span(report.pairwise_max_ns),
+            number(report.ratio, 3),
+            time("10us"),
+            time("1us"),
+            time("200ns"),
+            number(report.ensemble_drift_ppb, 2),
+            number(report.sigma_ratio, 2),
+            report.bound_violations,
+            report.packets_per_node_s,
+            if report.pass { "pass" } else { "FAIL" },
+        ));
+    }
+    let virtual_s = scenario.duration.seconds() * reports.len() as f64;
+    put(format!("{virtual_s:.0} s of virtual time in {elapsed_s:.2} s"));
+    for report in reports.iter().filter(|report| !report.pass) {
+        for failure in &report.failures {
+            put(format!("FAIL seed {}: {failure}", report.seed));
+        }
+        put(format!("  replay: {}", replay(report)));
+    }
+    out
+}
+
+/// The command that repeats a run.
+fn replay(report: &Report) -> String {
+    format!("llts sim {} --algorithm {} --seed {}", report.scenario, report.algorithm, report.seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_is_found_by_its_name_and_by_its_number() {
+        let (name, _) = shipped().into_iter().next().unwrap();
+        assert_eq!(find(name).unwrap().0.name, name);
+        assert_eq!(find(&name[..3]).unwrap().0.name, name);
+    }
+
+    #[test]
+    fn a_scenario_that_is_not_there_is_answered_with_where_to_look() {
+        let said = |name| match find(name) {
+            Err(Failure::Usage(sentence)) => sentence,
+            _ => panic!("{name} was found"),
+        };
+        assert!(said("nowhere").contains("--list"));
+        assert!(said("nowhere.toml").contains("cannot be read"));
+    }
+}

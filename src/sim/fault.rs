@@ -1,0 +1,237 @@
+//! What goes wrong in a scenario: events that happen to nodes and links, and nodes that lie. Words only; the cluster
+//! carries events out, and [`super::liar`] does the lying.
+
+use serde::Deserialize;
+
+use super::quantity::{Rate, Span};
+
+/// Something that happens at a time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// Nodes die without a word, and come back as a new run after `down` if that is given.
+    Crash {
+        /// When.
+        at: Span,
+        /// Who.
+        nodes: Vec<usize>,
+        /// For how long; for ever unless given.
+        down: Option<Span>,
+        /// The error of their clocks when they come back; by default the clocks have gone on at their last rate.
+        offset: Option<Span>,
+    },
+    /// Some nodes are cut off from all others until `until`.
+    Partition {
+        /// When.
+        at: Span,
+        /// Who: the smaller side.
+        nodes: Vec<usize>,
+        /// When it is mended.
+        until: Span,
+    },
+    /// Machines stand still, oscillator and all. On waking the kernel sets the clock forward by the time it has slept, which
+    /// it has from a worse clock.
+    Suspend {
+        /// When.
+        at: Span,
+        /// Who.
+        nodes: Vec<usize>,
+        /// For how long.
+        length: Span,
+        /// The error of the clock's correction on waking.
+        #[serde(default)]
+        error: Span,
+    },
+    /// Machines move to other hardware: the oscillator jumps forward and runs at another rate.
+    Migrate {
+        /// When.
+        at: Span,
+        /// Who.
+        nodes: Vec<usize>,
+        /// By how much their clocks jump forward.
+        jump: Span,
+        /// By how much their rate changes.
+        change: Rate,
+    },
+    /// Oscillators change their frequency at once.
+    FrequencyJump {
+        /// When.
+        at: Span,
+        /// Whose.
+        nodes: Vec<usize>,
+        /// By how much.
+        change: Rate,
+    },
+    /// Oscillators are warmed or cooled.
+    TemperatureStep {
+        /// When.
+        at: Span,
+        /// Whose.
+        nodes: Vec<usize>,
+        /// By how much their frequency changes in the end.
+        change: Rate,
+        /// With what time constant.
+        tau: Span,
+    },
+    /// The oscillator stands still while the node goes on answering.
+    StuckClock {
+        /// When.
+        at: Span,
+        /// Whose.
+        nodes: Vec<usize>,
+        /// For how long.
+        length: Span,
+    },
+    /// Somebody else steps the delivered clock.
+    ClockStep {
+        /// When.
+        at: Span,
+        /// Whose.
+        nodes: Vec<usize>,
+        /// By how much, positive = forward.
+        by: Span,
+    },
+    /// The route between two nodes changes.
+    Route {
+        /// When.
+        at: Span,
+        /// Which.
+        between: [usize; 2],
+        /// What is added to the delay from the lower to the higher number.
+        forward: Span,
+        /// What is added to the delay back.
+        backward: Span,
+    },
+}
+
+impl Event {
+    /// When it begins.
+    #[must_use]
+    pub fn at(&self) -> Span {
+        match self {
+            Event::Crash { at, .. }
+            | Event::Partition { at, .. }
+            | Event::Suspend { at, .. }
+            | Event::Migrate { at, .. }
+            | Event::FrequencyJump { at, .. }
+            | Event::TemperatureStep { at, .. }
+            | Event::StuckClock { at, .. }
+            | Event::ClockStep { at, .. }
+            | Event::Route { at, .. } => *at,
+        }
+    }
+
+    /// Whom it happens to.
+    pub fn nodes(&self) -> &[usize] {
+        match self {
+            Event::Crash { nodes, .. }
+            | Event::Partition { nodes, .. }
+            | Event::Suspend { nodes, .. }
+            | Event::Migrate { nodes, .. }
+            | Event::FrequencyJump { nodes, .. }
+            | Event::TemperatureStep { nodes, .. }
+            | Event::StuckClock { nodes, .. }
+            | Event::ClockStep { nodes, .. } => nodes,
+            Event::Route { between, .. } => between,
+        }
+    }
+
+    /// When what it happens to is whole again; `None` if never.
+    #[must_use]
+    pub fn over_at(&self) -> Option<Span> {
+        match self {
+            Event::Crash { at, down, .. } => down.map(|down| Span(at.0 + down.0)),
+            Event::Partition { until, .. } => Some(*until),
+            Event::Suspend { at, length, .. } | Event::StuckClock { at, length, .. } => Some(Span(at.0 + length.0)),
+            _ => Some(self.at()),
+        }
+    }
+
+    /// Its name in plots.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Crash { .. } => "crash",
+            Event::Partition { .. } => "partition",
+            Event::Suspend { .. } => "suspend",
+            Event::Migrate { .. } => "migrate",
+            Event::FrequencyJump { .. } => "frequency jump",
+            Event::TemperatureStep { .. } => "temperature step",
+            Event::StuckClock { .. } => "stuck clock",
+            Event::ClockStep { .. } => "clock step",
+            Event::Route { .. } => "route change",
+        }
+    }
+}
+
+/// Nodes that hold valid keys and speak the whole protocol, but lie.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Liar {
+    /// Who.
+    pub nodes: Vec<usize>,
+    /// How.
+    pub attack: Attack,
+    /// In what.
+    #[serde(default)]
+    pub via: Via,
+    /// They are honest until then.
+    #[serde(default)]
+    pub from: Span,
+    /// And from then on again.
+    pub until: Option<Span>,
+}
+
+/// Where a lie is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// In the mapping that the liar publishes: takes effect at once, unfiltered.
+    #[default]
+    Claim,
+    /// In its stamps: the liar's oscillator seems to be elsewhere.
+    Stamps,
+}
+
+/// How a liar lies. Amplitudes are of its apparent cluster time. Liars know everybody's true clock.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Attack {
+    /// Another time for everybody and four times a second, uniform within the amplitude.
+    Random {
+        /// Largest lie.
+        amplitude: Span,
+    },
+    /// Half of the nodes are told the honest mean and this much more, the others this much less.
+    TwoFaced {
+        /// The lie.
+        amplitude: Span,
+    },
+    /// Half of the nodes are told their own time and this much more, the others this much less: the liars agree with each
+    /// side that it is right, and pull the sides apart.
+    Edge {
+        /// The lie.
+        amplitude: Span,
+    },
+    /// An honest clock that leaves slowly.
+    SlowDrag {
+        /// How fast.
+        rate: Rate,
+    },
+    /// Everybody is told its own time and this much more: all are pulled the same way, for ever.
+    SmartDrag {
+        /// The lie.
+        amplitude: Span,
+    },
+    /// Everybody is told exactly its own time.
+    Echo,
+    /// Answers are held back.
+    Delay {
+        /// For how long.
+        by: Span,
+    },
+    /// Every packet is followed by one that was sent earlier.
+    Replay,
+    /// Nothing is sent at all.
+    Silence,
+}

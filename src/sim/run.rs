@@ -1,0 +1,136 @@
+//! From a scenario and a seed to a report: one run, and many runs on all cores. The report of a run is a function of the
+//! scenario, the algorithm and the seed; how many threads there are and how long it took is not in it.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::cluster::Cluster;
+use super::limit::limit_ns;
+use super::plot::Trace;
+use super::random::{Purpose, Stream};
+use super::scenario::Scenario;
+use super::score::Scorer;
+use super::world::SECOND_NS;
+use crate::pipeline::Algorithm;
+
+/// What came out of one run; the JSON of `llts sim`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The scenario.
+    pub scenario: String,
+    /// The algorithm.
+    pub algorithm: String,
+    /// The seed.
+    pub seed: u64,
+    /// Root mean square of the true error of all pairs of honest nodes, ns.
+    pub pairwise_rms_ns: Option<f64>,
+    /// 99th percentile of its magnitude, ns.
+    pub pairwise_p99_ns: Option<f64>,
+    /// Its largest magnitude, ns.
+    pub pairwise_max_ns: Option<f64>,
+    /// From when on, s, the worst pair stayed within each spread; null if it did not.
+    pub converged_s: BTreeMap<String, Option<f64>>,
+    /// Change of the rate of the mean clock against the mean oscillator, ppb.
+    pub ensemble_drift_ppb: Option<f64>,
+    /// Samples at which two neighbours were further apart than both of them promised.
+    pub bound_violations: u64,
+    /// RMS of error over published sigma.
+    pub sigma_ratio: Option<f64>,
+    /// Mean of the published bounds, ns.
+    pub bound_ns: Option<f64>,
+    /// The linear limit of the scenario, ns.
+    pub limit_ns: Option<f64>,
+    /// Pairwise RMS over the limit.
+    pub ratio: Option<f64>,
+    /// Packets that a node sent a second.
+    pub packets_per_node_s: f64,
+    /// Worst 5 s of the undisturbed nodes after the first event over their worst 5 s before it.
+    pub disturbance: Option<f64>,
+    /// The longest that a node took to be back among the others, s.
+    pub rejoined_s: Option<f64>,
+    /// Exchanges completed.
+    pub exchanges: u64,
+    /// Whether every bound held.
+    pub pass: bool,
+    /// Those that did not, each in a sentence.
+    pub failures: Vec<String>,
+}
+
+/// The seed of the `n`-th run of a series that began with `first`: the first is `first` itself, so that a failing run is
+/// replayed by naming the seed it printed.
+#[must_use]
+pub fn seed_of(first: u64, n: u32) -> u64 {
+    match n {
+        0 => first,
+        // 32 bits are enough to be picked by nobody and few enough to be typed.
+        n => Stream::new(first, Purpose::Run, u64::from(n), 0).bits() >> 32,
+    }
+}
+
+/// Runs the scenario once. `progress` is told of each second of virtual time that has passed; `trace` takes what a plot
+/// needs.
+#[must_use]
+pub fn run(
+    scenario: &Scenario,
+    algorithm: Algorithm,
+    seed: u64,
+    progress: &(dyn Fn() + Sync),
+    mut trace: Option<&mut Trace>,
+) -> Report {
+    let mut cluster = Cluster::new(scenario, algorithm, seed);
+    let mut scorer = Scorer::new(scenario, seed);
+    let end = scenario.duration.nanos();
+    let step = (SECOND_NS as f64 / scenario.measure.sample_hz) as i64;
+    // Not a divisor of the ticks' spacing, or samples would always hit the same phase of them.
+    let step = step + step / 97;
+    let (mut at, mut told) = (0, 0);
+    while at < end {
+        at = (at + step).min(end);
+        cluster.run_until(at);
+        scorer.sample(&mut cluster, at);
+        if let Some(trace) = trace.as_deref_mut() {
+            trace.sample(&cluster, &scorer, at);
+        }
+        while told < at / SECOND_NS {
+            told += 1;
+            progress();
+        }
+    }
+    let mut score = scorer.finish(&cluster);
+    let limit_ns = limit_ns(scenario);
+    score.ratio = score.pairwise_rms_ns.zip(limit_ns).map(|(rms, limit)| rms / limit);
+    let judged = match &scenario.bounds.algorithms {
+        Some(names) => names.iter().any(|name| name == algorithm.as_str()),
+        None => algorithm == Algorithm::default(),
+    };
+    let failures = if judged { scenario.bounds.failures(&score) } else { Vec::new() };
+    Report {
+        scenario: scenario.name.clone(),
+        algorithm: algorithm.as_str().to_owned(),
+        seed,
+        pairwise_rms_ns: score.pairwise_rms_ns,
+        pairwise_p99_ns: score.pairwise_p99_ns,
+        pairwise_max_ns: score.pairwise_max_ns,
+        converged_s: score.converged_s,
+        ensemble_drift_ppb: score.ensemble_drift_ppb,
+        bound_violations: score.bound_violations,
+        sigma_ratio: score.sigma_ratio,
+        bound_ns: score.bound_ns,
+        limit_ns,
+        ratio: score.ratio,
+        packets_per_node_s: score.packets_per_node_s,
+        disturbance: score.disturbance,
+        rejoined_s: score.rejoined_s,
+        exchanges: cluster.exchanges(),
+        pass: failures.is_empty(),
+        failures,
+    }
+}
+
+/// Runs the scenario under `algorithm` once for each seed, on all cores; reports come in the order of the seeds.
+#[must_use]
+pub fn run_all(scenario: &Scenario, algorithm: Algorithm, seeds: &[u64], progress: &(dyn Fn() + Sync)) -> Vec<Report> {
+    seeds.par_iter().map(|seed| run(scenario, algorithm, *seed, progress, None)).collect()
+}

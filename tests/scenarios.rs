@@ -1,0 +1,105 @@
+//! Every shipped scenario, held to its bounds on a few seeds of its own (`test_seeds`); all seeds are run by `llts sim`.
+//! And the promise on which all of it rests: the same seed gives the same bytes.
+
+use std::collections::BTreeSet;
+
+use llts::pipeline::Algorithm;
+use llts::sim::plot::{Trace, draw};
+use llts::sim::run::{Report, run, run_all, seed_of};
+use llts::sim::scenario::{Scenario, shipped};
+use rayon::prelude::*;
+
+const SEED: u64 = 1;
+
+fn scenario(name: &str) -> Scenario {
+    let text = shipped()[name];
+    Scenario::parse(name, text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn json(reports: &[Report]) -> String {
+    serde_json::to_string(reports).expect("a report is plain data")
+}
+
+#[test]
+fn every_scenario_holds_its_bounds() {
+    let scenarios: Vec<Scenario> = shipped().keys().map(|name| scenario(name)).collect();
+    let runs: Vec<(&Scenario, u64)> =
+        scenarios.iter().flat_map(|s| (0..s.test_seeds).map(move |n| (s, seed_of(SEED, n)))).collect();
+    let failures: Vec<String> = runs
+        .par_iter()
+        .flat_map_iter(|(scenario, seed)| {
+            let algorithm: Algorithm = scenario.cluster.algorithm.parse().expect("it was checked when parsed");
+            let report = run(scenario, algorithm, *seed, &|| {}, None);
+            let replay = format!("llts sim {} --algorithm {algorithm} --seed {seed}", scenario.name);
+            report.failures.into_iter().map(move |failure| format!("{failure}\n    replay: {replay}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{} bounds do not hold:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_on_every_run_and_number_of_threads() {
+    let text = "summary = 'all that is random'\nduration = '20s'\n[cluster]\nnodes = 5\n[oscillator]\nflicker = 1e-10\n\
+                white = 1e-10\n[stamps]\nkind = 'kernel'\nmissing = 0.1\nlate = 'exp 50us'\n[link]\njitter = 'exp 10us'\n\
+                loss = 0.1\nduplicate = 0.1\nreorder = 0.1\n[[liar]]\nnodes = [4]\n\
+                attack = { kind = 'random', amplitude = '1ms' }\n\
+                [[event]]\nkind = 'crash'\nat = '8s'\nnodes = [1]\ndown = '2s'\n";
+    let scenario = Scenario::parse("bytes", text).unwrap();
+    let seeds: Vec<u64> = (0..6).map(|n| seed_of(SEED, n)).collect();
+    let with_threads = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be had");
+        json(&pool.install(|| run_all(&scenario, Algorithm::default(), &seeds, &|| {})))
+    };
+    let one = with_threads(1);
+    assert_eq!(one, with_threads(4));
+    assert_eq!(one, with_threads(1));
+    let others = json(&run_all(&scenario, Algorithm::default(), &[99], &|| {}));
+    assert!(!one.contains(&others[1..others.len() - 1]), "another seed gives other bytes");
+}
+
+#[test]
+fn the_folder_and_the_catalogue_hold_the_same_scenarios() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios");
+    let files = std::fs::read_dir(folder).expect("the scenarios have a folder");
+    let names: BTreeSet<String> = files
+        .map(|file| file.expect("it can be listed").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+        .map(|path| path.file_stem().expect("a file has a name").to_string_lossy().into_owned())
+        .collect();
+    let shipped: BTreeSet<String> = shipped().into_keys().map(str::to_owned).collect();
+    assert_eq!(names, shipped);
+    let numbers: BTreeSet<&str> = shipped.iter().map(|name| &name[..4]).collect();
+    assert_eq!(numbers.len(), shipped.len(), "each scenario has a number of its own");
+}
+
+#[test]
+fn a_bound_that_does_not_hold_fails_and_says_so() {
+    let mut scenario = scenario("101-hw-mesh-3");
+    scenario.bounds.ratio = Some(0.01);
+    scenario.duration = llts::sim::quantity::Span(20e9);
+    let report = run(&scenario, Algorithm::default(), SEED, &|| {}, None);
+    assert!(!report.pass);
+    assert!(report.failures[0].contains("ratio to the limit"), "{:?}", report.failures);
+}
+
+#[test]
+fn plain_averaging_loses_to_one_liar_what_the_default_keeps() {
+    let mut scenario = scenario("403-liars-random-10");
+    scenario.duration = llts::sim::quantity::Span(60e9);
+    let rms = |name: &str| run(&scenario, name.parse().unwrap(), SEED, &|| {}, None).pairwise_rms_ns.unwrap();
+    let (default, plain) = (rms("rce"), rms("average"));
+    assert!(plain > 100.0 * default, "rce {default} ns, average {plain} ns");
+}
+
+#[test]
+fn a_plot_shows_the_run() {
+    let mut scenario = scenario("303-restart");
+    scenario.duration = llts::sim::quantity::Span(70e9);
+    let mut trace = Trace::new(&scenario);
+    let _report = run(&scenario, Algorithm::default(), SEED, &|| {}, Some(&mut trace));
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("run.svg");
+    draw(&file, &scenario, "a restart", &trace).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("<svg") && text.contains("crash") && text.matches("<polyline").count() >= 5);
+}
