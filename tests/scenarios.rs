@@ -1,5 +1,5 @@
-//! Every shipped scenario, held to its bounds on a few seeds of its own (`test_seeds`); all seeds are run by `llts sim`.
-//! And the promise on which all of it rests: the same seed gives the same bytes.
+//! Every shipped scenario, held to its bounds on a few seeds of its own (`test_seeds`); all seeds are run by `llts
+//! sim`. And the promise on which all of it rests: the same seed gives the same bytes.
 
 use std::collections::BTreeSet;
 

@@ -34,8 +34,8 @@ pub struct Rce {
     founding: Founding,
 }
 
-/// How the start goes: it is over when one of those who started together is gone or one more has come, for the mean of the
-/// others is another rate.
+/// How the start goes: it is over when one of those who started together is gone or one more has come, for the mean of
+/// the others is another rate.
 #[derive(Clone, Copy, Debug, Default)]
 struct Founding {
     elapsed_s: f64,
@@ -115,8 +115,8 @@ impl Consensus for Rce {
 /// The rate of the first seconds, as a change of the own: that of the mean of the members' clocks as they ran *before*
 /// they agreed. Everyone computes it from constants; taking over the rates of peers that do the same at the same time
 /// would lose their mean (ten nodes within 50 ppm settled up to 14 ppm off it). Which rate a cluster starts with is
-/// arbitrary within its members' spread, so a bounded say is enough against liars here. `None` if most of the others did
-/// not start with this node.
+/// arbitrary within its members' spread, so a bounded say is enough against liars here. `None` if most of the others
+/// did not start with this node.
 fn start_rate(view: &View<'_>) -> Option<f64> {
     if !view.own_counts {
         return None;

@@ -1,5 +1,5 @@
-//! The scenarios that come with the program, held inside it so that `llts sim` works wherever the program is. Their place
-//! is tests/scenarios; this list and that folder are held equal by a test.
+//! The scenarios that come with the program, held inside it so that `llts sim` works wherever the program is. Their
+//! place is tests/scenarios; this list and that folder are held equal by a test.
 
 macro_rules! catalogue {
     ($($name:literal),* $(,)?) => {

@@ -1,5 +1,6 @@
-//! The delivered clock of a simulated node: what programs on it would read. Runs off the raw oscillator at the rate it was
-//! told, and is stepped where it was told; between two commands it is a known function of true time, so its error is exact.
+//! The delivered clock of a simulated node: what programs on it would read. Runs off the raw oscillator at the rate it
+//! was told, and is stepped where it was told; between two commands it is a known function of true time, so its error
+//! is exact.
 
 use super::oscillator::FineRaw;
 use crate::unit::{ClockTime, RawTime};

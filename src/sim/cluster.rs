@@ -1,5 +1,5 @@
-//! The second engine: nodes, links and faults around one agenda. Moves packets, stamps and ticks between them and decides
-//! nothing: what a node does is the core's affair, what a link does is the link's.
+//! The second engine: nodes, links and faults around one agenda. Moves packets, stamps and ticks between them and
+//! decides nothing: what a node does is the core's affair, what a link does is the link's.
 
 use super::fault::Event as Fault;
 use super::liar::Scene;

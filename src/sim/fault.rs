@@ -29,8 +29,8 @@ pub enum Event {
         /// When it is mended.
         until: Span,
     },
-    /// Machines stand still, oscillator and all. On waking the kernel sets the clock forward by the time it has slept, which
-    /// it has from a worse clock.
+    /// Machines stand still, oscillator and all. On waking the kernel sets the clock forward by the time it has slept,
+    /// which it has from a worse clock.
     Suspend {
         /// When.
         at: Span,
@@ -207,8 +207,8 @@ pub enum Attack {
         /// The lie.
         amplitude: Span,
     },
-    /// Half of the nodes are told their own time and this much more, the others this much less: the liars agree with each
-    /// side that it is right, and pull the sides apart.
+    /// Half of the nodes are told their own time and this much more, the others this much less: the liars agree with
+    /// each side that it is right, and pull the sides apart.
     Edge {
         /// The lie.
         amplitude: Span,

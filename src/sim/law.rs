@@ -1,5 +1,6 @@
 //! Laws of random delays, written as in a datasheet: `exp 10us + normal 100ns`, `10% exp 20us`, `exp*exp 200us`,
-//! `pareto 5us 2.5`, `uniform 100ns`, `10us`. Terms are independent and add up; a term may apply to a part of the packets.
+//! `pareto 5us 2.5`, `uniform 100ns`, `10us`. Terms are independent and add up; a term may apply to a part of the
+//! packets.
 
 use std::fmt;
 use std::str::FromStr;

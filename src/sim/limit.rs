@@ -1,13 +1,14 @@
-//! The limit of what a linear estimator can reach in a scenario: the steady state of a Kalman filter that knows the true
-//! model and fuses every edge of the node (ALGORITHMS section 5). With Gaussian noise nothing beats it; where delays are
-//! one-sided it is a yardstick, not a bound. Events, liars and correlated noise are not in it.
+//! The limit of what a linear estimator can reach in a scenario: the steady state of a Kalman filter that knows the
+//! true model and fuses every edge of the node (ALGORITHMS section 5). With Gaussian noise nothing beats it; where
+//! delays are one-sided it is a yardstick, not a bound. Events, liars and correlated noise are not in it.
 
 use super::random::{Purpose, Stream};
 use super::scenario::Scenario;
 use super::topology::Topology;
 use crate::flow::Role;
 
-/// Pairwise standard deviation, ns, right after an exchange; `None` if the noise of the links has no variance or is zero.
+/// Pairwise standard deviation, ns, right after an exchange; `None` if the noise of the links has no variance or is
+/// zero.
 #[must_use]
 pub fn limit_ns(scenario: &Scenario) -> Option<f64> {
     let [forward, backward] = scenario.link.build(&mut Stream::new(0, Purpose::Edge, 0, 0));
@@ -39,8 +40,8 @@ pub fn limit_ns(scenario: &Scenario) -> Option<f64> {
     Some((2.0 * steady_var(noise_var / averaged, wander_var, interval_s)).sqrt())
 }
 
-/// Posterior variance of the offset, ns², in the steady state of the two-state filter with measurement variance `r` (ns²)
-/// every `t` seconds and random-walk frequency noise `q` (1/s).
+/// Posterior variance of the offset, ns², in the steady state of the two-state filter with measurement variance `r`
+/// (ns²) every `t` seconds and random-walk frequency noise `q` (1/s).
 fn steady_var(r: f64, q: f64, t: f64) -> f64 {
     let q = q * 1e18;
     let noise = [q * t * t * t / 3.0, q * t * t / 2.0, q * t];

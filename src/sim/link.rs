@@ -1,5 +1,5 @@
-//! One direction of a link: how long a packet takes, whether it arrives, how often. A link knows packets by their size and
-//! the time of their departure only.
+//! One direction of a link: how long a packet takes, whether it arrives, how often. A link knows packets by their size
+//! and the time of their departure only.
 
 use super::law::Law;
 use super::random::Stream;

@@ -1,6 +1,7 @@
-//! The simulator: a second engine around the same `exchange` and `pipeline` that the daemon runs, in virtual time, decided
-//! by one seed. It imports nothing of the real world (no socket, no clock, no thread of its own but rayon's over seeds) and
-//! holds no algorithm: what it measures is the core itself. docs/SIMULATION.md says how to write a scenario.
+//! The simulator: a second engine around the same `exchange` and `pipeline` that the daemon runs, in virtual time,
+//! decided by one seed. It imports nothing of the real world (no socket, no clock, no thread of its own but rayon's
+//! over seeds) and holds no algorithm: what it measures is the core itself. docs/SIMULATION.md says how to write a
+//! scenario.
 //!
 //! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`law`], [`link`] the
 //! physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the engine;

@@ -1,9 +1,9 @@
-//! The raw oscillator of a simulated node: true time in, raw time out. Its path is decided by its stream alone; how often
-//! it is read changes nothing. It cannot be steered: corrections go to the delivered clock.
+//! The raw oscillator of a simulated node: true time in, raw time out. Its path is decided by its stream alone; how
+//! often it is read changes nothing. It cannot be steered: corrections go to the delivered clock.
 //!
 //! The path is drawn in cells of [`CELL_NS`]: frequency takes the exact random-walk step over the cell, phase the exact
-//! step given that (both from the joint normal law of a double integral of white noise), and inside a cell the raw clock
-//! runs straight. What that leaves out is below w * CELL^1.5 / sqrt(12): 6 ps at w = 1e-8 per sqrt(s).
+//! step given that (both from the joint normal law of a double integral of white noise), and inside a cell the raw
+//! clock runs straight. What that leaves out is below w * CELL^1.5 / sqrt(12): 6 ps at w = 1e-8 per sqrt(s).
 
 use super::random::Stream;
 use super::world::{SECOND_NS, TrueNs};
@@ -103,8 +103,8 @@ impl Oscillator {
         self.slope
     }
 
-    /// True time at which the raw clock will be about `raw_ns`, as far as can be told at `now`; never before `now`, and at
-    /// most a rounding early.
+    /// True time at which the raw clock will be about `raw_ns`, as far as can be told at `now`; never before `now`, and
+    /// at most a rounding early.
     #[must_use]
     pub fn foresee(&self, raw_ns: i64, now: TrueNs) -> TrueNs {
         let ahead_ns = raw_ns.saturating_sub(self.point(now).nanos);

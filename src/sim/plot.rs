@@ -1,5 +1,5 @@
-//! The picture of one run: each node's true error over time, the bound that the nodes published, and the events. SVG, so
-//! that it can be looked at anywhere; nothing is computed here but the scale.
+//! The picture of one run: each node's true error over time, the bound that the nodes published, and the events. SVG,
+//! so that it can be looked at anywhere; nothing is computed here but the scale.
 
 use std::path::Path;
 
@@ -51,8 +51,8 @@ impl Trace {
     }
 }
 
-/// Draws the run into `file`. Errors are shown on a scale that is linear around zero and logarithmic beyond the run's own
-/// noise, so that the start and the steady state can be seen in one picture.
+/// Draws the run into `file`. Errors are shown on a scale that is linear around zero and logarithmic beyond the run's
+/// own noise, so that the start and the steady state can be seen in one picture.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -1,5 +1,5 @@
-//! Numbers with units as people write them in scenarios: `10us`, `-1.5 ms`, `50ppm`, `200ppb`. Parsed once, here; inside,
-//! spans are nanoseconds and rates are plain numbers.
+//! Numbers with units as people write them in scenarios: `10us`, `-1.5 ms`, `50ppm`, `200ppb`. Parsed once, here;
+//! inside, spans are nanoseconds and rates are plain numbers.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! Randomness of a simulated world. One seed decides everything; each node, link and purpose draws from a stream of its own,
-//! so that adding one thing to a world does not shift the dice of the others. Nothing here is fit for keys.
+//! Randomness of a simulated world. One seed decides everything; each node, link and purpose draws from a stream of its
+//! own, so that adding one thing to a world does not shift the dice of the others. Nothing here is fit for keys.
 
 use rand_distr::{Distribution, Exp1, StandardNormal};
 use rand_pcg::Pcg64Mcg;

@@ -1,5 +1,5 @@
-//! From a scenario and a seed to a report: one run, and many runs on all cores. The report of a run is a function of the
-//! scenario, the algorithm and the seed; how many threads there are and how long it took is not in it.
+//! From a scenario and a seed to a report: one run, and many runs on all cores. The report of a run is a function of
+//! the scenario, the algorithm and the seed; how many threads there are and how long it took is not in it.
 
 use std::collections::BTreeMap;
 
@@ -58,8 +58,8 @@ pub struct Report {
     pub failures: Vec<String>,
 }
 
-/// The seed of the `n`-th run of a series that began with `first`: the first is `first` itself, so that a failing run is
-/// replayed by naming the seed it printed.
+/// The seed of the `n`-th run of a series that began with `first`: the first is `first` itself, so that a failing run
+/// is replayed by naming the seed it printed.
 #[must_use]
 pub fn seed_of(first: u64, n: u32) -> u64 {
     match n {

@@ -1,6 +1,6 @@
-//! A scenario as it is written: a TOML file of physical parameters, faults and numeric bounds. Parsed and checked here, once;
-//! nothing is simulated. Every field has a default that an ordinary server room would have, so a scenario says only what
-//! is special about it. docs/SIMULATION.md is the guide.
+//! A scenario as it is written: a TOML file of physical parameters, faults and numeric bounds. Parsed and checked here,
+//! once; nothing is simulated. Every field has a default that an ordinary server room would have, so a scenario says
+//! only what is special about it. docs/SIMULATION.md is the guide.
 
 use std::collections::BTreeMap;
 
@@ -401,7 +401,8 @@ impl LinkSpec {
     }
 }
 
-/// Links that differ from the rest: those between two nodes, those of some nodes, those between two sites, or a part of all.
+/// Links that differ from the rest: those between two nodes, those of some nodes, those between two sites, or a part of
+/// all.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeSpec {

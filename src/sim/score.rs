@@ -251,8 +251,8 @@ impl Scorer {
             if self.counted[*a] && self.counted[*b] {
                 let apart_ns = (self.errors[*a] - self.errors[*b]).abs();
                 let bounds_ns = [a, b].map(|n| f64::from(cluster.nodes[*n].claim.bound_ns));
-                // A promise leaves out as many peers as may lie, and a reference speaks of the truth and not of its peers:
-                // a pair breaks its promises if neither end's bound covers it. Infinite bounds promise nothing.
+                // A promise leaves out as many peers as may lie, and a reference speaks of the truth and not of its
+                // peers: a pair breaks its promises if neither end's bound covers it. Infinite bounds promise nothing.
                 if apart_ns > bounds_ns[0].max(bounds_ns[1]) {
                     self.violations += 1;
                 }

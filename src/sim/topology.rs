@@ -37,8 +37,8 @@ impl Topology {
         }
     }
 
-    /// All links, each as (lower, higher), sorted. Cycles of an overlay may share a link, so some nodes of it may have a
-    /// peer or two fewer than its degree.
+    /// All links, each as (lower, higher), sorted. Cycles of an overlay may share a link, so some nodes of it may have
+    /// a peer or two fewer than its degree.
     #[must_use]
     pub fn edges(self, count: usize, degree: usize, seed: u64) -> Vec<(usize, usize)> {
         let mut edges: Vec<(usize, usize)> = match self {

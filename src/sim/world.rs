@@ -1,5 +1,6 @@
-//! Virtual time: a queue of events in integer nanoseconds of true time. Events of one instant happen in the order in which
-//! they were scheduled, so the order is a function of the seed and of nothing else. Knows neither nodes nor links.
+//! Virtual time: a queue of events in integer nanoseconds of true time. Events of one instant happen in the order in
+//! which they were scheduled, so the order is a function of the seed and of nothing else. Knows neither nodes nor
+//! links.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
