@@ -39,9 +39,9 @@ fn every_scenario_holds_its_bounds() {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_on_every_run_and_number_of_threads() {
-    let text = "summary = 'all that is random'\nduration = '20s'\n[cluster]\nnodes = 5\n[oscillator]\n\
-                flicker = 1e-10\nwhite = 1e-10\n[stamps]\nkind = 'kernel'\nmissing = 0.1\nlate = 'exp 50us'\n\
-                [link]\njitter = 'exp 10us'\nloss = 0.1\nduplicate = 0.1\nreorder = 0.1\n[[liar]]\nnodes = [4]\n\
+    let text = "summary = 'all that is random'\nduration = '20s'\n[cluster]\nnodes = 5\n[oscillator]\nflicker = 1e-10\n\
+                white = 1e-10\n[stamps]\nkind = 'kernel'\nmissing = 0.1\nlate = 'exp 50us'\n[link]\n\
+                jitter = 'exp 10us'\nloss = 0.1\nduplicate = 0.1\nreorder = 0.1\n[[liar]]\nnodes = [4]\n\
                 attack = { kind = 'random', amplitude = '1ms' }\n\
                 [[event]]\nkind = 'crash'\nat = '8s'\nnodes = [1]\ndown = '2s'\n";
     let scenario = Scenario::parse("bytes", text).unwrap();

@@ -320,6 +320,17 @@ impl Net {
         panic!("node {n} has nothing to send");
     }
 
+    /// The next probe of node `n` that `wanted` names; what else it would send is dropped.
+    pub fn next_probe(&mut self, n: usize, wanted: impl Fn(&Outgoing, &Datagram) -> bool) -> (Outgoing, Datagram) {
+        for _ in 0..100 {
+            let (sent, bytes) = self.next_sent(n);
+            if kind(&bytes) == Kind::Probe && wanted(&sent, &bytes) {
+                return (sent, bytes);
+            }
+        }
+        panic!("node {n} sends no such probe");
+    }
+
     /// Polls node `n` at the present moment and drops what it would send.
     pub fn let_time_act(&mut self, n: usize) -> Vec<Datagram> {
         let (mut all, mut out) = (Vec::new(), [0; DATAGRAM_LEN]);

@@ -182,7 +182,7 @@ impl Oscillator {
                 let keep = (-CELL_S / tau_s).exp();
                 *state = keep * *state + quality.flicker * (1.0 - keep * keep).sqrt() * self.stream.normal();
             }
-            // Four relaxations a decade apart of variance s² have an Allan variance near 0.75 s² between their corners.
+            // Four relaxations a decade apart of variance s² give an Allan variance near 0.75 s² between their corners.
             self.walk += self.flicker.iter().sum::<f64>() / 0.75f64.sqrt();
         }
         self.slope = if self.stopped { -1.0 } else { self.systematic(start) + self.walk };

@@ -227,12 +227,7 @@ fn a_question_to_one_node_is_not_answered_by_another() {
     // Whoever reads the wire knows the nonce; a member that does must not be able to take another's place with it.
     let mut net = Net::mesh(3);
     net.run_for(SECOND);
-    let probe = loop {
-        let (sent, bytes) = net.next_sent(0);
-        if sent.to == address(1) && bytes[3] == Kind::Probe as u8 {
-            break bytes;
-        }
-    };
+    let (_, probe) = net.next_probe(0, |sent, _| sent.to == address(1));
     let nonce = u64::from_be_bytes(probe[40..48].try_into().unwrap());
     let me = net.nodes[0].identity.node;
     let seats = net.nodes[0].protocol.state();
@@ -324,7 +319,6 @@ fn a_departure_told_twice_or_changed_later_is_the_one_told_first() {
     net.run_for(SECOND);
     net.clear_records();
     let (asked, probe) = net.next_sent(0);
-    net.give_stamp(0, &asked);
     let (answered, reply) = net.answer(1, 0, &probe);
     let first_truth = net.raw(1).plus(USER_LEAD_NS);
     net.give_stamp(1, &answered);
@@ -337,6 +331,8 @@ fn a_departure_told_twice_or_changed_later_is_the_one_told_first() {
     (lie.kind, lie.sequence) = (Kind::Probe, lie.sequence + 1);
     lie.earlier.as_mut().unwrap().stamp.at = lie.earlier.unwrap().stamp.at.plus(-1_000_000);
     net.hand_over(0, address(1), &sealed(&lie, &author, &keyring(1))).unwrap();
+    assert!(net.nodes[0].exchanges.is_empty(), "its own departure is still on the way");
+    net.give_stamp(0, &asked);
     let told = net.nodes[0].exchanges.iter().filter(|e| e.initiator).collect::<Vec<_>>();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].remote_sent, first_truth);

@@ -35,6 +35,16 @@ fn an_address_list_that_contains_the_node_itself_does_no_harm() {
 }
 
 #[test]
+fn an_address_that_only_seemed_to_be_ones_own_is_asked_again_as_soon_as_its_node_has_proved_itself() {
+    // Somebody in between sends the first probe back.
+    let mut net = Net::mesh(2);
+    let (_, probe) = net.next_sent(0);
+    assert_eq!(net.hand_over(0, address(1), &probe), Err(Reject::Reflected));
+    net.run_for(3 * SECOND);
+    assert!(net.nodes[0].exchanges.iter().filter(|e| e.initiator).count() > 5);
+}
+
+#[test]
 fn a_node_that_moves_to_another_address_is_followed_there() {
     let mut net = Net::mesh(2);
     net.list(0, &[]);
@@ -55,6 +65,7 @@ fn a_listed_node_keeps_its_address_whatever_a_forwarder_makes_of_it() {
     let (_, probe) = net.next_sent(0);
     let (_, reply) = net.answer(1, 0, &probe);
     assert!(net.hand_over(0, address(66), &reply).is_ok(), "the seal is good, wherever it comes from");
+    assert_eq!(net.next_sent(0).0.to, address(1));
     net.clear_records();
     net.run_for(2 * SECOND);
     assert!(net.log.iter().filter(|p| p.from == address(0)).all(|p| p.to == address(1)));
@@ -146,12 +157,7 @@ fn a_late_answer_to_whoever_is_there_does_not_unseat_the_one_that_came_back() {
     net.run_for(2 * SECOND);
     net.nodes[1].up = false;
     net.run_for(5 * SECOND);
-    let probe = loop {
-        let (_, bytes) = net.next_sent(0);
-        if bytes[24..32] == [0; 8] {
-            break bytes;
-        }
-    };
+    let (_, probe) = net.next_probe(0, |_, bytes| bytes[24..32] == [0; 8]);
     net.nodes[1].up = true;
     net.clear_records();
     net.run_until(2 * SECOND, |net| net.nodes[0].protocol.alive() == 1);
@@ -161,10 +167,11 @@ fn a_late_answer_to_whoever_is_there_does_not_unseat_the_one_that_came_back() {
     let reply = crate::wire::Message { echo: nonce, ..crate::exchange::testnet::message(Kind::Reply, &other, me, 1) };
     let outcome = net.hand_over(0, address(1), &crate::exchange::testnet::sealed(&reply, &other, &keyring(1)));
     assert!(outcome.is_ok(), "it holds the key and answers an open question: {outcome:?}");
-    net.clear_records();
     net.run_for(SECOND);
-    assert!(exchanged_with(&net, 0, net.nodes[1].identity.node) >= 6);
     assert_eq!(net.nodes[0].protocol.alive(), 2, "each has a place of its own");
+    let back = net.nodes[0].exchanges.iter().filter(|e| e.node == net.nodes[1].identity.node);
+    assert!(back.clone().count() >= 6 && back.clone().all(|e| e.peer == back.clone().next().unwrap().peer));
+    assert_eq!(net.arrivals(0), 1, "the other came, and the first did not have to come again");
 }
 
 #[test]

@@ -287,6 +287,18 @@ fn a_restart_in_the_middle_of_an_exchange_mixes_no_stamps_of_two_runs() {
 }
 
 #[test]
+fn an_exchange_that_waits_for_its_departure_is_not_finished_in_the_name_of_the_next_run() {
+    let mut net = pair();
+    net.hand = losing(|_, bytes| bytes[3] == Kind::Follow as u8);
+    net.run_until(SECOND, |net| net.log.iter().any(|p| p.kind() == Kind::Follow && p.to == address(0)));
+    net.clear_records();
+    net.restart(1, 500, -7_777 * SECOND);
+    net.run_for(3 * SECOND);
+    assert!(net.nodes[0].exchanges.len() > 10);
+    assert!(net.nodes[0].exchanges.iter().all(|e| e.forward_ns() == -7_777 * SECOND + DELAY_NS));
+}
+
+#[test]
 fn ten_restarts_in_a_row_are_ten_arrivals_in_one_place() {
     let mut net = pair();
     for run in 0..10 {
