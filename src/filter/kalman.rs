@@ -7,7 +7,7 @@
 //! exchange is the mean of both ends' view of it. Float arithmetic is symmetric under negation, so the property is
 //! exact.
 
-use super::envelope::{Drift, Envelope};
+use super::envelope::Envelope;
 use super::noise::Noise;
 use super::{EdgeFilter, Outcome, Pair, Scores, grain_ns, prior_var};
 use crate::flow::{Exchange, Relation, Span, StampClass};
@@ -195,18 +195,14 @@ impl Track {
         symmetric / (1.0 - symmetric / 2.0)
     }
 
-    fn drift(&self) -> Drift {
-        Drift { rate: self.rate(), rate_sigma: self.state.p_rate.max(0.0).sqrt() * S_PER_NS }
-    }
-
     /// What the exchange says of the relation without any assumption on its delays, relative to the base, at its
     /// middle.
     fn hard(&self, exchange: &Exchange) -> Span {
         let span_ns = exchange.half_span_ns();
-        let drift = self.drift();
-        let doubt_ns = grain_ns(exchange.class) + drift.growth() * span_ns.abs();
+        let (rate, rate_doubt) = self.envelope.rate();
+        let doubt_ns = grain_ns(exchange.class) + rate_doubt * span_ns.abs();
         let (forward, backward) = relative(exchange, self.base_ns);
-        let within = drift.rate * span_ns;
+        let within = rate * span_ns;
         Span { low_ns: -(backward + within) - doubt_ns, high_ns: forward + within + doubt_ns }
     }
 }
@@ -302,7 +298,7 @@ impl EdgeFilter for Kalman {
         }
         if !self.admits(exchange.class) {
             if let Some(track) = &mut self.track {
-                track.envelope.cut(exchange.local_mid(), track.hard(exchange), track.drift());
+                track.envelope.cut(exchange.local_mid(), track.hard(exchange));
             }
             return Outcome::WeakerStamp;
         }
@@ -312,7 +308,7 @@ impl EdgeFilter for Kalman {
             return Outcome::Taken;
         };
         let mid = exchange.local_mid();
-        track.envelope.cut(mid, track.hard(exchange), track.drift());
+        track.envelope.cut(mid, track.hard(exchange));
 
         let sum = stamps_sum(exchange);
         let elapsed_s = sum.wrapping_sub(track.stamps_sum) as f64 / 4.0 * S_PER_NS;
@@ -375,7 +371,7 @@ impl EdgeFilter for Kalman {
             noise_var: 1.0 / track.information,
             edge_var: aged.p_offset * track.boost,
             edge_rate_var: aged.p_rate * track.boost * S_PER_NS * S_PER_NS,
-            hard: track.envelope.carried(at, track.drift()),
+            hard: track.envelope.carried(at),
             delay_ns: 2.0 * self.noise.floor_ns(),
             class: self.class,
             samples: track.samples,
