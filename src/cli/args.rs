@@ -114,7 +114,8 @@ pub(super) struct RunArgs {
     /// Folder for sockets and announcements [default: /run/llts for root, else the user's own]
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
-    /// Folder for what survives a restart [default: /var/lib/llts for root, else the user's own]
+    /// Folder for what is to survive a restart; made and checked, nothing is kept there yet [default: /var/lib/llts
+    /// for root, else the user's own]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Status socket [default: in the runtime folder]

@@ -60,8 +60,7 @@ mod tests {
             noise_var: 1.0,
             drift: None,
         };
-        let view =
-            View { voices: &[voice], faults: 0, own_counts: true, elapsed_s: 9.0, own_start: 0.0, own_drift: None };
+        let view = View { voices: &[voice], elapsed_s: 9.0, ..View::EMPTY };
         let verdict = Average.decide(&view, 0.125);
         assert!((verdict.phase_ns - 5.0).abs() < 1e-12);
         assert!((verdict.rate - 50e-9 * 0.32 * 0.125).abs() < 1e-20);

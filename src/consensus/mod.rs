@@ -13,7 +13,7 @@ use crate::unit::PeerSlot;
 pub use average::Average;
 pub use hybrid::{Fused, GATES_RCE, Gates, Hybrid, Input};
 pub use rce::Rce;
-pub use registry::{ALGORITHMS, Algorithm, Entry, UnknownAlgorithm};
+pub use registry::{ALGORITHMS, Algorithm, EdgeModel, Entry, UnknownAlgorithm};
 
 /// One peer, as the consensus hears it. All signs are peer minus self.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +52,26 @@ pub struct View<'a> {
     pub own_start: f64,
     /// How far own V has left the own raw clock's rate since agreement, like [`Voice::drift`].
     pub own_drift: Option<f64>,
+    /// How far own V has moved since the peers last spoke, ns, on average over them: their words answer to own V as it was
+    /// then. Without it a node that hears seldom would go all the way to where the others were, and they to where it was.
+    pub own_moved_ns: f64,
+    /// The same for the rate of own V (seconds per second).
+    pub own_rate_moved: f64,
+}
+
+#[cfg(test)]
+impl View<'_> {
+    /// Nobody is heard; for tests to fill in.
+    pub(super) const EMPTY: View<'static> = View {
+        voices: &[],
+        faults: 0,
+        own_counts: true,
+        elapsed_s: 100.0,
+        own_start: 0.0,
+        own_drift: None,
+        own_moved_ns: 0.0,
+        own_rate_moved: 0.0,
+    };
 }
 
 /// An agreement algorithm. Sans-IO, no allocation after construction, every number it is given is finite.

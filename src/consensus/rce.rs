@@ -87,18 +87,20 @@ impl Consensus for Rce {
         }
         // The sd of one filtered edge: never worse than a single exchange's.
         let sigma_ns = median(view.voices.iter().map(|v| v.edge_var.min(v.noise_var).sqrt()));
-        self.fill(view.voices, |v| (v.z_ns, v.edge_var.min(v.noise_var)));
+        // Fused as seen from where own V was when the others spoke; what it has moved since is then taken off.
+        self.fill(view.voices, |v| (v.z_ns + view.own_moved_ns, v.edge_var.min(v.noise_var)));
         let phase = self.phase.fuse(&self.inputs, view.own_counts, view.faults, sigma_ns, dt_s);
 
         let rate_sigma = median(view.voices.iter().map(|v| v.edge_rate_var.sqrt()));
         let at_start = if self.founding.lasts(view) { start_rate(view) } else { None };
         let rate = at_start.unwrap_or_else(|| {
             let share = if view.elapsed_s < START_S { 1.0 } else { (dt_s / RATE_S).min(1.0) };
-            self.fill(view.voices, |v| (v.g, v.edge_rate_var));
-            share * self.rate.fuse(&self.inputs, view.own_counts, view.faults, rate_sigma, dt_s).value
+            self.fill(view.voices, |v| (v.g + view.own_rate_moved, v.edge_rate_var));
+            let rate = self.rate.fuse(&self.inputs, view.own_counts, view.faults, rate_sigma, dt_s).value;
+            share * (rate - view.own_rate_moved)
         });
         Verdict {
-            phase_ns: phase.value,
+            phase_ns: phase.value - view.own_moved_ns,
             rate: rate - ANCHOR_PER_S * dt_s * drag(view),
             sigma_ns: phase.sigma,
             used: (view.voices.len() - phase.rejected.count_ones() as usize) as u16,
@@ -177,7 +179,16 @@ mod tests {
     }
 
     fn view(voices: &[Voice], faults: usize) -> View<'_> {
-        View { voices, faults, own_counts: true, elapsed_s: 100.0, own_start: 0.0, own_drift: Some(0.0) }
+        View {
+            voices,
+            faults,
+            own_counts: true,
+            elapsed_s: 100.0,
+            own_start: 0.0,
+            own_drift: Some(0.0),
+            own_moved_ns: 0.0,
+            own_rate_moved: 0.0,
+        }
     }
 
     #[test]
@@ -205,6 +216,15 @@ mod tests {
         assert!(rce.decide(&View { voices: &voices, ..at(4.0) }, 0.0625).rate.abs() < 1e-18);
         let left = View { voices: &voices[..1], ..at(4.1) };
         assert!(rce.decide(&left, 0.0625).rate.abs() < 1e-18, "the mean of the two that stay is 5 ppm higher");
+    }
+
+    #[test]
+    fn the_same_words_are_not_followed_twice() {
+        let mut rce = Rce::new(4);
+        let first = rce.decide(&view(&[voice(0, 30.0, 0.0)], 0), 0.0625).phase_ns;
+        let moved = View { own_moved_ns: first, ..view(&[], 0) };
+        let again = rce.decide(&View { voices: &[voice(0, 30.0 - first, 0.0)], ..moved }, 0.0625).phase_ns;
+        assert_eq!((first, again), (15.0, 0.0));
     }
 
     #[test]

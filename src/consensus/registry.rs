@@ -6,6 +6,15 @@ use std::str::FromStr;
 
 use super::{Average, Consensus, Rce};
 
+/// What an algorithm wants to be told of each peer's raw clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeModel {
+    /// A Kalman filter with one noise for both directions.
+    Gaussian,
+    /// A filter that knows the floor of each direction's delay and the shape of what lies above it.
+    Floor,
+}
+
 /// One algorithm that can be asked for.
 #[derive(Debug)]
 pub struct Entry {
@@ -15,6 +24,8 @@ pub struct Entry {
     pub summary: &'static str,
     /// Whether it keeps its promise with up to a third of the members lying.
     pub tolerates_liars: bool,
+    /// What it is fed with.
+    pub edges: EdgeModel,
     /// Builds one for at most so many peers.
     make: fn(usize) -> Box<dyn Consensus>,
 }
@@ -25,12 +36,21 @@ pub const ALGORITHMS: &[Entry] = &[
         name: "rce",
         summary: "raw-clock ensemble: fault-tolerant fusion of filtered raw clocks",
         tolerates_liars: true,
+        edges: EdgeModel::Gaussian,
+        make: |capacity| Box::new(Rce::new(capacity)),
+    },
+    Entry {
+        name: "rce-floor",
+        summary: "the same over two-sided floor filters: closer where queues are one-sided; on trial in the simulator",
+        tolerates_liars: true,
+        edges: EdgeModel::Floor,
         make: |capacity| Box::new(Rce::new(capacity)),
     },
     Entry {
         name: "average",
         summary: "plain average consensus, for comparison: one liar moves everybody",
         tolerates_liars: false,
+        edges: EdgeModel::Gaussian,
         make: |_| Box::new(Average),
     },
 ];
@@ -132,6 +152,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = Algorithm::named("median").unwrap_err();
-        assert_eq!(error.to_string(), "there is no algorithm 'median'; choose one of rce, average");
+        assert_eq!(error.to_string(), "there is no algorithm 'median'; choose one of rce, rce-floor, average");
     }
 }

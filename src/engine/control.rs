@@ -93,6 +93,9 @@ impl Control {
             None => None,
             Some(path) => match StatusSocket::bind(path, STATUS, poll.registry()) {
                 Ok(socket) => Some(socket),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    anyhow::bail!("{} is no socket and is left alone: give another --socket", path.display())
+                }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     anyhow::bail!(
                         "another llts daemon answers at {}: give this one another --port or --socket",
@@ -230,6 +233,8 @@ impl Control {
         if self.printing.is_some() {
             return;
         }
+        // What a thread handed over too late for an earlier request is not the answer to this one.
+        let _late = (self.lines.hot_latencies.try_recv(), self.lines.discipline_latencies.try_recv());
         // One request at a time and a channel of one place: there is room unless that thread is gone, which ends us
         // anyway.
         let _hot_gone = self.lines.hot_latencies_wanted.try_send(Box::new(HotLatencies::new()));
@@ -279,8 +284,12 @@ enum Ended {
 fn log_state(from: NodeState, to: NodeState, used: u16) {
     let (from, name) = (from.as_str(), to.as_str());
     match to {
+        NodeState::Acquire if used == 0 => info!("{from} -> {name}: somebody is heard; closing in"),
         NodeState::Acquire => info!("{from} -> {name}: closing in on {used} peers"),
         NodeState::Track => info!("{from} -> {name}: in agreement with {used} peers"),
+        NodeState::Holdover if used > 0 => {
+            warn!("{from} -> {name}: the references are gone; {used} peers go on agreeing among themselves");
+        }
         NodeState::Holdover => {
             warn!("{from} -> {name}: no peer to follow; the clock runs on at its last rate and the bound grows")
         }

@@ -23,6 +23,8 @@ pub(super) fn start(level: &str) -> Result<(), LogLevelError> {
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())
         .with_target(false)
+        // A reader of the log that has gone away is no reason to stop keeping time.
+        .log_internal_errors(false)
         .finish();
     let _already_logging = subscriber.try_init();
     Ok(())

@@ -61,14 +61,11 @@ const STACK_BYTES: usize = 256 * 1024;
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     logging::start(&settings.log_level)?;
     let usual = Dirs::of_this_user();
-    let runtime_dir = settings.runtime_dir.clone().unwrap_or(usual.runtime);
-    let runtime_usable = match prepare_dir(&runtime_dir) {
-        Ok(()) => true,
-        Err(error) => {
-            warn!("{error}; going on without a status socket and without finding nodes on this machine");
-            false
-        }
-    };
+    let (runtime_dir, runtime_usable) = runtime_dir(&settings, usual.runtime);
+    let state_dir = settings.state_dir.clone().unwrap_or(usual.state);
+    if let Err(error) = prepare_dir(&state_dir) {
+        warn!("{error}; going on without: nothing will be found again after a restart");
+    }
     let keys = keyring(&settings, &runtime_dir)?;
     let algorithm = Algorithm::named(&settings.algorithm)?;
     let peers = StaticPeer::parse_list(&settings.peers).map_err(StartError::Peer)?;
@@ -119,6 +116,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         role: settings.role,
         capacity: PEERS_MAX,
         tick_ns: TICK_NS,
+        interval_ns: (1e9 / settings.rate_hz) as i64,
         step_threshold_ns: settings.step_threshold_ns,
         ..pipeline::Config::new(identity.node)
     };
@@ -199,6 +197,22 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let discipline = Discipline::new(pipeline, clock, discipline_lines, settings.rate_hz, recording);
     let threads = spawn(&settings, hot, discipline)?;
     control.run(threads)
+}
+
+/// The folder for sockets, announcements and the user's key, and whether it can be used: as told, or the usual one with a
+/// warning.
+fn runtime_dir(settings: &Settings, usual: PathBuf) -> (PathBuf, bool) {
+    let told = settings.runtime_dir.clone().unwrap_or_else(|| usual.clone());
+    let error = match prepare_dir(&told) {
+        Ok(()) => return (told, true),
+        Err(error) => error,
+    };
+    if told != usual && prepare_dir(&usual).is_ok() {
+        warn!("{error}; using {} instead", usual.display());
+        return (usual, true);
+    }
+    warn!("{error}; going on without a status socket and without finding nodes on this machine");
+    (told, false)
 }
 
 /// Starts the two threads. Each pins and raises itself: threads inherit the affinity of the one that makes them.

@@ -3,7 +3,7 @@
 //! the daemon.
 
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 
@@ -37,13 +37,17 @@ impl StatusSocket {
     /// Listens at `path`; a socket there whose daemon is gone is replaced. Clients get the tokens after `token`.
     ///
     /// # Errors
-    /// Another daemon answers at `path`, or the path cannot be made or bound.
+    /// Another daemon answers at `path`, something that is no socket lies there, or the path cannot be bound.
     pub fn bind(path: &Path, token: Token, registry: &Registry) -> io::Result<Self> {
-        if path.exists() {
-            if StdStream::connect(path).is_ok() {
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no socket"));
+            }
+            Ok(_) if StdStream::connect(path).is_ok() => {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, "another llts daemon answers there"));
             }
-            std::fs::remove_file(path)?;
+            Ok(_) => std::fs::remove_file(path)?,
+            Err(_) => {}
         }
         let mut listener = UnixListener::bind(path)?;
         // Anybody may ask how the clock is doing; the folder's mode is the administrator's way to say otherwise.

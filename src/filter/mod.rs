@@ -3,12 +3,14 @@
 //! third node and no clock; time comes in with the exchanges.
 
 mod envelope;
+mod floor;
 mod kalman;
 mod noise;
 
 use crate::flow::{Exchange, Relation, StampClass};
 use crate::unit::RawTime;
 
+pub use floor::Floor;
 pub use kalman::Kalman;
 
 /// What both ends of an edge agree on, so that both run *the same* filter on the same data and their relations stay
@@ -76,14 +78,29 @@ pub enum FilterKind {
     /// The two-state Kalman filter with likelihood-chosen noise of ALGORITHMS 3 and 4.
     #[default]
     Kalman,
+    /// The two-sided floor filter: a mixture for the noise of each direction, joined to the mesh by a boosted Kalman.
+    Floor,
 }
 
 impl FilterKind {
+    /// Every kind, the default first.
+    pub const ALL: [FilterKind; 2] = [FilterKind::Kalman, FilterKind::Floor];
+
+    /// The word by which it is chosen.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FilterKind::Kalman => "kalman",
+            FilterKind::Floor => "floor",
+        }
+    }
+
     /// A filter of this kind, with everything it will ever need.
     #[must_use]
     pub fn make(self) -> Box<dyn EdgeFilter> {
         match self {
             FilterKind::Kalman => Box::new(Kalman::new()),
+            FilterKind::Floor => Box::new(Floor::new()),
         }
     }
 }

@@ -32,10 +32,10 @@ mod testbed;
 #[cfg(test)]
 mod tests;
 
-use crate::consensus::{Consensus, View, Voice};
+use crate::consensus::{Consensus, EdgeModel, View, Voice};
 use crate::filter::{FilterKind, Outcome};
 use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Verdict};
-use crate::limits::{PEERS_MAX, TICK_NS};
+use crate::limits::{PEERS_MAX, RATE_HZ_DEFAULT, TICK_NS};
 use crate::steering::{Guard, GuardConfig, Mode, Signs};
 use crate::unit::{NodeId, PeerSlot, RawTime};
 
@@ -75,8 +75,8 @@ pub struct Config {
     pub role: Role,
     /// How agreement is reached.
     pub algorithm: Algorithm,
-    /// How edges are filtered.
-    pub filter: FilterKind,
+    /// Time between two exchanges with one peer, ns.
+    pub interval_ns: i64,
     /// Liars to tolerate; unless told, as many as the members alive allow: floor((n-1)/3).
     pub faults: Option<u16>,
     /// Slots of the peer table.
@@ -97,7 +97,7 @@ impl Config {
             node,
             role: Role::Peer,
             algorithm: Algorithm::default(),
-            filter: FilterKind::default(),
+            interval_ns: (1e9 / RATE_HZ_DEFAULT) as i64,
             faults: None,
             capacity: PEERS_MAX,
             tick_ns: TICK_NS,
@@ -118,6 +118,14 @@ pub struct Tick {
     pub changed: Option<(NodeState, NodeState)>,
     /// What the consensus decided.
     pub verdict: Verdict,
+}
+
+/// The edge filter that an algorithm asks for.
+fn filter_of(algorithm: Algorithm) -> FilterKind {
+    match algorithm.entry().edges {
+        EdgeModel::Gaussian => FilterKind::Kalman,
+        EdgeModel::Floor => FilterKind::Floor,
+    }
 }
 
 /// What became of an exchange that was handed in.
@@ -182,7 +190,7 @@ impl Pipeline {
         };
         let mut pipeline = Pipeline {
             config: *config,
-            peers: (0..config.capacity).map(|_| Peer::new(config.filter)).collect(),
+            peers: (0..config.capacity).map(|_| Peer::new(filter_of(config.algorithm), config.interval_ns)).collect(),
             consensus: config.algorithm.make(config.capacity),
             voices: Vec::with_capacity(config.capacity),
             mapping: start,
@@ -417,6 +425,8 @@ impl Pipeline {
             elapsed_s: self.started.map_or(f64::INFINITY, |started| now.since(started) as f64 * 1e-9),
             own_start: self.start_rate - self.mapping.rate,
             own_drift: self.rate_at_agreement.map(|before| self.mapping.rate - before),
+            own_moved_ns: self.mean_of_heard(|peer| peer.own_moved_ns),
+            own_rate_moved: self.mean_of_heard(|peer| peer.own_rate_moved),
         };
         let verdict = self.consensus.decide(&view, dt_s);
         assert!(
@@ -430,6 +440,10 @@ impl Pipeline {
         }
         self.used = verdict.used;
         verdict
+    }
+
+    fn mean_of_heard(&self, of: impl Fn(&Peer) -> f64) -> f64 {
+        self.voices.iter().map(|voice| of(&self.peers[voice.slot.index()])).sum::<f64>() / self.voices.len() as f64
     }
 
     fn transit(&mut self, verdict: &Verdict, now: RawTime, dt_s: f64) -> Option<(NodeState, NodeState)> {
@@ -516,7 +530,9 @@ impl Pipeline {
                 let each_ns = self.peers.iter().filter(|p| p.standing == Standing::Used).filter_map(|peer| {
                     let claim = peer.claim.as_ref().filter(|c| settled(c))?;
                     let beyond_ns = if claim.role == Role::Reference { f64::from(claim.bound_ns) } else { 0.0 };
-                    Some(peer.bound_ns - self.lag_ns.abs() + beyond_ns)
+                    // The peer does not know yet how far own V has moved since they last spoke, so this end answers for it.
+                    let untold_ns = (peer.own_moved_ns + moved_ns).abs();
+                    Some(peer.bound_ns - self.lag_ns.abs() + beyond_ns + untold_ns)
                 });
                 // At most `faults` may be left out in all, or the sum of two promises would not cover an honest pair;
                 // those that the fusion has already rejected are left out above.

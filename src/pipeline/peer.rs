@@ -25,7 +25,14 @@ pub(super) struct Peer {
     pub claim: Option<Claim>,
     /// When the newest exchange ended, own raw time.
     heard: Option<RawTime>,
+    /// Time between its exchanges as this node was told, and as it is, ns.
+    told_interval_ns: f64,
     interval_ns: f64,
+    /// Own mapping when the peer's claim came, and how far own V and its rate have moved from it since: a decision must not
+    /// take the same step towards the same claim twice.
+    own_at_claim: Option<Mapping>,
+    pub own_moved_ns: f64,
+    pub own_rate_moved: f64,
     /// The relation carried to this tick.
     pub relation: Option<Relation>,
     pub standing: Standing,
@@ -49,13 +56,17 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(kind: FilterKind) -> Self {
+    pub(super) fn new(kind: FilterKind, interval_ns: i64) -> Self {
         Peer {
             identity: None,
             filter: kind.make(),
             claim: None,
             heard: None,
+            told_interval_ns: interval_ns as f64,
             interval_ns: 0.0,
+            own_at_claim: None,
+            own_moved_ns: 0.0,
+            own_rate_moved: 0.0,
             relation: None,
             standing: Standing::NoSamples,
             admitted: false,
@@ -78,6 +89,7 @@ impl Peer {
         self.claim = None;
         self.heard = None;
         self.interval_ns = 0.0;
+        self.own_at_claim = None;
         self.relation = None;
         self.standing = Standing::NoSamples;
         self.admitted = false;
@@ -93,6 +105,7 @@ impl Peer {
         let said = sane(&exchange.claim);
         if newer {
             self.claim = said;
+            self.own_at_claim = Some(own.mapping);
         }
         self.seen_unsettled |= !settled(&exchange.claim);
         if let Some(start) = said.filter(|c| c.state == NodeState::Unset) {
@@ -117,6 +130,9 @@ impl Peer {
     pub(super) fn carry(&mut self, now: RawTime, own: &Mapping) {
         self.relation = self.identity.and(self.filter.relation(now));
         self.bound_ns = f64::INFINITY;
+        let before = self.own_at_claim.unwrap_or(*own);
+        self.own_moved_ns = own.offset_difference_ns(now, &before, now, 0);
+        self.own_rate_moved = own.rate - before.rate;
         let (Some(relation), Some(claim)) = (&self.relation, &self.claim) else { return };
         let theirs = now.plus(relation.base_ns).plus(relation.offset_ns.floor() as i64);
         self.z_ns = claim.mapping.offset_difference_ns(theirs, own, now, relation.base_ns) + relation.offset_ns;
@@ -148,7 +164,7 @@ impl Peer {
     }
 
     fn silence_ns(&self) -> i64 {
-        SILENCE_NS_MIN.max((self.interval_ns * SILENCE_INTERVALS as f64) as i64)
+        SILENCE_NS_MIN.max((self.interval_ns.max(self.told_interval_ns) * SILENCE_INTERVALS as f64) as i64)
     }
 
     /// The peer as the consensus hears it.

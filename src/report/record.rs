@@ -123,12 +123,12 @@ pub struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Begins the recording `path` of what `node` measures; a file that is there is replaced.
+    /// Begins the recording `path` of what `node` measures; a file that is there is left alone.
     ///
     /// # Errors
     /// The file cannot be made or written.
     pub fn create(path: &Path, node: NodeId) -> Result<Self, RecordError> {
-        let file = File::create(path).map_err(|error| access("make", path, error))?;
+        let file = File::create_new(path).map_err(|error| access("make", path, error))?;
         let mut writer = RecordWriter { path: path.into(), file: BufWriter::new(file) };
         let header = Header {
             magic: MAGIC,

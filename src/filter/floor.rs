@@ -1,0 +1,587 @@
+//! The two-sided floor filter (EDGE_FILTER.md): the relation of two raw clocks from exchanges whose delays have a sharp
+//! lower edge. Each direction of an exchange is its own measurement of `floor + noise`, the noise being learnt as a
+//! mixture; six models, apart in how much the oscillators wander, are weighed by likelihood; and what the best of them
+//! learns from each exchange feeds the boosted filter that the node fuses. Where a Gaussian filter averages queueing
+//! away with 1/sqrt(n), the edge is found with up to 1/n. Open loop: nobody's steering reaches it.
+//!
+//! Two ends fed with the same four stamps hold exact negatives of each other: time between exchanges is the mean of
+//! both raw scales, drift within an exchange is both ends' mean view of it, the direction with the smaller innovation
+//! goes first, and every expression is symmetric under negation.
+//!
+//! It does not know an asymmetry that was there from the start: nobody can. A route that changes is another matter.
+
+mod boosted;
+mod duo;
+mod events;
+mod mixture;
+mod model;
+mod special;
+
+use boosted::{Boosted, Site};
+use duo::{Duo, LANES};
+use events::{Change, EARLY_SIGMAS, Watch};
+use mixture::{FLAT_MAX, Mixture};
+use model::{Models, View};
+use special::{exp, ln};
+
+use super::envelope::Envelope;
+use super::{EdgeFilter, Outcome, Pair, Scores, grain_ns};
+use crate::flow::{Exchange, Relation, Span, StampClass};
+use crate::limits::OSCILLATOR_RATE_MAX;
+use crate::unit::RawTime;
+
+/// Seconds in a nanosecond. Inside, offsets are ns, rates ns/s and q ns²/s³, so that the numbers stay near one.
+const S_PER_NS: f64 = 1e-9;
+const NS_PER_S: f64 = 1e9;
+/// q in 1/s to q in ns²/s³.
+const WANDER_SCALE: f64 = NS_PER_S * NS_PER_S;
+
+/// Process noise of the models, q of the pair in 1/s: 1e-20 times powers of 10^1.2.
+const BANK: [f64; 6] = [
+    1e-20,
+    1.584_893_192_461_113_5e-19,
+    2.511_886_431_509_580_6e-18,
+    3.981_071_705_534_972_5e-17,
+    6.309_573_444_801_933e-16,
+    1e-14,
+];
+const _: () = assert!(BANK.len().is_multiple_of(LANES));
+const AGILE: usize = BANK.len() - 1;
+/// The model believed first: two ordinary crystals of 1e-9/sqrt(s) make 2e-18.
+const BANK_START: usize = 2;
+/// Pair wander that is assumed until the bank has seen enough, 1/s.
+const WANDER_PRIOR: f64 = 2e-17;
+/// What is known of the wander before any exchange, in nats: server crystals lie between 1e-9 and 1e-8/sqrt(s)
+/// (ALGORITHMS 2.1), a pair's q around 2e-17, with a decade of doubt. Without it a few minutes of a noisy link made q
+/// 1e-20 as often as 1e-14, and the fused offset surer than it was.
+const PRIOR: [f64; BANK.len()] = [-5.445, -2.205, -0.405, -0.045, -1.125, -3.645];
+/// Variance of an unknown rate, ns²/s² (100 ppm).
+const RATE_VAR_PRIOR: f64 = 1e10;
+/// Exchanges before the models are scored, before their mean is believed, and before changes are looked for.
+const SCORED_AFTER: u32 = 8;
+const BELIEVED_AFTER: u32 = 24;
+const WATCHED_AFTER: u32 = 64;
+/// Exchanges before the floors are well enough known for one of them to be seen falling. (All false changes of 130
+/// seeds on 28 conditions lay before: in the first 320 exchanges.)
+const SETTLED_AFTER: u32 = 512;
+/// Memory of the models' scores, exchanges.
+const SCORE_MEMORY: u32 = 2_000;
+/// A model must be likelier by this much, in nats over the memory, to replace the best. (EDGE_FILTER.md's 0.01 per
+/// exchange is 20 nats at full memory: a model e^-20 as likely as another was kept, taught the noise, and took a rate's
+/// wander for it; on 20 fresh seeds that cost 8 % of the RMS in the mean, 40 % where the wander is strong.)
+const HYSTERESIS: f64 = 3.0;
+/// The first exchanges count in part: noise that has not been learnt yet is wrong noise.
+const TEMPER_START: f64 = 4.0;
+const TEMPER_SPAN: f64 = 48.0;
+/// Half round trips of which the smallest caps the floor.
+const HALVES: usize = 64;
+/// The boosted filter starts anew when it lies this many standard deviations off the models.
+const ASTRAY_SIGMAS: f64 = 6.0;
+/// Memory of what an exchange is worth, exchanges.
+const INFORMATION_MEMORY: f64 = 64.0;
+/// Pair wander beyond these is not believed, 1/s.
+const WANDER_MIN: f64 = 1e-24;
+const WANDER_MAX: f64 = 1e-10;
+/// Nor a boost beyond this; far above any cluster.
+const BOOST_MAX: f64 = 32_768.0;
+/// Exchanges of a weaker class in a row after which that class is all there is.
+const WEAKER_MAX: u32 = 16;
+
+/// The steps in which each node's stamps come: the greatest common divisor of all seen, ns.
+#[derive(Clone, Copy, Debug, Default)]
+struct Grain {
+    local: u64,
+    remote: u64,
+}
+
+impl Grain {
+    fn observe(&mut self, exchange: &Exchange) {
+        for stamp in [exchange.local_sent, exchange.local_received] {
+            self.local = common_divisor(self.local, stamp.nanos().unsigned_abs());
+        }
+        for stamp in [exchange.remote_sent, exchange.remote_received] {
+            self.remote = common_divisor(self.remote, stamp.nanos().unsigned_abs());
+        }
+    }
+
+    /// Variance of one apparent delay by rounding alone, ns². Steps of more than a millisecond are not believed: after
+    /// the first few exchanges they are chance.
+    fn variance(&self) -> f64 {
+        let square = |grain: u64| if grain > 1_000_000 { 0.0 } else { (grain * grain) as f64 };
+        (square(self.local) + square(self.remote)) / 12.0
+    }
+}
+
+fn common_divisor(mut a: u64, mut b: u64) -> u64 {
+    // The usual case: some odd stamp has been seen, and nothing is left to find.
+    if a == 1 {
+        return 1;
+    }
+    while a != 0 {
+        (a, b) = (b % a, a);
+    }
+    b
+}
+
+/// The weighted mean of the models.
+#[derive(Clone, Copy, Debug)]
+struct Mixed {
+    offset: f64,
+    variance: f64,
+}
+
+/// The estimate of an edge that has seen at least one exchange.
+#[derive(Clone, Debug)]
+struct Track {
+    /// Whole part of peer minus self, ns.
+    base_ns: i64,
+    /// Sum of the newest exchange's four stamps: four times the mean of both raw clocks, wrapping.
+    stamps_sum: i64,
+    /// Own raw time to which the state belongs.
+    mid: RawTime,
+    models: [Models; BANK.len() / LANES],
+    log_likelihood: [f64; BANK.len()],
+    best: usize,
+    mixture: Mixture,
+    grain: Grain,
+    watch: Watch,
+    /// Newest half round trips, ns.
+    halves: [f32; HALVES],
+    halves_len: usize,
+    halves_next: usize,
+    least_half: f32,
+    boosted: Boosted,
+    /// Process noise of the pair as both ends last agreed on it, ns²/s³.
+    q: f64,
+    boost: f64,
+    /// Mean information of one exchange, 1/ns².
+    information: f64,
+    envelope: Envelope,
+    samples: u32,
+}
+
+impl Track {
+    /// From one exchange and what is known of the rate (ns/s and its variance).
+    fn new(base_ns: i64, exchange: &Exchange, pair: &Pair, rate: f64, rate_var: f64) -> Self {
+        let (forward, backward) = relative(exchange, base_ns);
+        let within = rate * S_PER_NS * symmetric_half_span_ns(exchange);
+        let (forward, backward) = (forward + within, backward + within);
+        let half = ((forward + backward) / 2.0).max(1.0);
+        let models = Models::new((forward - backward) / 2.0, half, rate, rate_var);
+        let mid = exchange.local_mid();
+        let mut track = Track {
+            base_ns,
+            stamps_sum: stamps_sum(exchange),
+            mid,
+            models: [models; BANK.len() / LANES],
+            log_likelihood: [0.0; BANK.len()],
+            best: BANK_START,
+            mixture: Mixture::new(half),
+            grain: Grain::default(),
+            watch: Watch::new(),
+            halves: [0.0; HALVES],
+            halves_len: 0,
+            halves_next: 0,
+            least_half: f32::INFINITY,
+            boosted: Boosted::of(models.view(0)),
+            q: 0.0,
+            boost: 1.0,
+            information: 1.0 / models.view(0).p_offset,
+            envelope: Envelope::new(mid, Span { low_ns: 0.0, high_ns: 0.0 }),
+            samples: 1,
+        };
+        track.agree(pair);
+        track.grain.observe(exchange);
+        track.remember_half(half);
+        track.envelope = Envelope::new(mid, track.hard(exchange));
+        track
+    }
+
+    /// Takes over what both ends agree on.
+    fn agree(&mut self, pair: &Pair) {
+        // Both stand in what a peer says of itself: anything may come.
+        let wander = if pair.wander.is_nan() { WANDER_PRIOR } else { pair.wander.clamp(WANDER_MIN, WANDER_MAX) };
+        self.q = wander * WANDER_SCALE;
+        self.boost = if pair.alive.is_nan() { 1.0 } else { (pair.alive / 2.0).clamp(1.0, BOOST_MAX) };
+    }
+
+    fn remember_half(&mut self, half: f64) {
+        let (half, evicted) = (half as f32, self.halves[self.halves_next]);
+        let full = self.halves_len == HALVES;
+        self.halves[self.halves_next] = half;
+        self.halves_next = (self.halves_next + 1) % HALVES;
+        self.halves_len += usize::from(!full);
+        if full && evicted <= self.least_half {
+            self.least_half = self.halves.iter().copied().fold(f32::INFINITY, f32::min);
+        } else {
+            self.least_half = self.least_half.min(half);
+        }
+    }
+
+    /// Forgets all half round trips but the newest: a change has been seen, and it came after the change.
+    fn forget_halves(&mut self) {
+        let newest = self.halves[(self.halves_next + HALVES - 1) % HALVES];
+        (self.halves_len, self.halves_next, self.least_half) = (0, 0, f32::INFINITY);
+        self.remember_half(f64::from(newest));
+    }
+
+    /// Takes in an exchange that lies `elapsed_s` after the newest; its apparent delays relative to the base, at its
+    /// middle, ns. Returns what has changed on the path, if anything.
+    fn take(&mut self, elapsed_s: f64, delays: [f64; 2], initiator: bool) -> Option<Change> {
+        self.samples = self.samples.saturating_add(1);
+        let n = self.samples;
+        self.mixture.know_grain(self.grain.variance());
+        let temper = ((f64::from(n) + TEMPER_START) / TEMPER_SPAN).min(1.0);
+        let mixture = &self.mixture;
+        for (models, q) in self.models.iter_mut().zip(BANK.as_chunks::<LANES>().0) {
+            models.predict(elapsed_s, Duo::new(*q) * WANDER_SCALE);
+        }
+        let before = self.model(self.best);
+        let (expected_best, expected_agile) = (self.expected(self.best, delays), self.expected(AGILE, delays));
+
+        let score_gain = 1.0 / f64::from(n.saturating_sub(SCORED_AFTER).clamp(1, SCORE_MEMORY));
+        let mut flat = false;
+        for (block, models) in self.models.iter_mut().enumerate() {
+            let taken = models.take(delays, initiator, mixture, temper);
+            let [first, second] = taken.likelihoods;
+            if n > SCORED_AFTER {
+                let densities = first.density * second.density;
+                let ratio = densities * densities / (taken.variances[0] * taken.variances[1]);
+                for (score, ratio) in self.log_likelihood[block * LANES..].iter_mut().zip(ratio.lanes()) {
+                    *score += score_gain * (0.5 * ln(ratio) - *score);
+                }
+            }
+            if block == self.best / LANES {
+                let lane = self.best % LANES;
+                flat = [first, second].iter().any(|l| l.flat.lanes()[lane] > FLAT_MAX * l.density.lanes()[lane]);
+            }
+        }
+        let best = self.model(self.best);
+        let site = (!flat).then(|| Site::between((before.offset, before.p_offset), (best.offset, best.p_offset)));
+        let scaled = expected_best.map(|(nu, sigma)| (nu / sigma, sigma));
+        self.mixture.learn(scaled, n);
+
+        let early = |d: usize| -> bool {
+            let too_early = |(nu, sigma): (f64, f64)| nu < -EARLY_SIGMAS * sigma;
+            n > WATCHED_AFTER && too_early(expected_best[d]) && too_early(expected_agile[d])
+        };
+        self.watch.note(expected_best.map(|(nu, _)| nu), [early(0), early(1)], elapsed_s);
+        if !self.watch.any_early() {
+            let highest = f64::from(self.least_half) + self.mixture.stamp_ns();
+            for model in &mut self.models {
+                model.cap_floor(highest);
+            }
+        }
+        let change = if n > WATCHED_AFTER {
+            self.watch.change(&self.mixture, expected_best.map(|(_, sigma)| sigma), n > SETTLED_AFTER)
+        } else {
+            None
+        };
+        if let Some(change) = &change {
+            self.move_models(change);
+        }
+        self.choose();
+        self.boost_along(elapsed_s, site, change.is_some());
+        change
+    }
+
+    fn model(&self, index: usize) -> View {
+        self.models[index / LANES].view(index % LANES)
+    }
+
+    /// A model's innovations of both directions and their standard deviations, ns.
+    fn expected(&self, index: usize, delays: [f64; 2]) -> [(f64, f64); 2] {
+        let models = &self.models[index / LANES];
+        [0, 1].map(|direction| {
+            let sign = if direction == 0 { 1.0 } else { -1.0 };
+            let innovation = models.innovation(Duo::both(sign), Duo::both(delays[direction]));
+            let variance = innovation.variance.lanes()[index % LANES] + self.mixture.stamp_var();
+            (innovation.nu.lanes()[index % LANES], variance.sqrt())
+        })
+    }
+
+    fn move_models(&mut self, change: &Change) {
+        for model in &mut self.models {
+            match *change {
+                Change::Clock { by, variance } => model.step_offset(by, variance),
+                Change::Floor { by, variance } => model.move_floor(by, variance),
+                Change::Floors { forward, backward } => model.move_floors(forward, backward),
+            }
+        }
+        self.watch.clear();
+        self.forget_halves();
+    }
+
+    /// ln of each model's posterior probability, up to a constant.
+    fn posterior(&self) -> [f64; BANK.len()] {
+        let memory = self.memory();
+        let mut posterior = PRIOR;
+        for (posterior, likelihood) in posterior.iter_mut().zip(self.log_likelihood) {
+            *posterior += likelihood * memory;
+        }
+        posterior
+    }
+
+    /// Puts the likeliest model first.
+    fn choose(&mut self) {
+        if self.samples <= BELIEVED_AFTER {
+            return;
+        }
+        let posterior = self.posterior();
+        let top = greatest(&posterior);
+        if posterior[top] > posterior[self.best] + HYSTERESIS {
+            self.best = top;
+        }
+    }
+
+    /// Exchanges behind the scores.
+    fn memory(&self) -> f64 {
+        f64::from(self.samples.saturating_sub(SCORED_AFTER).min(SCORE_MEMORY))
+    }
+
+    /// The models' weighted mean; before they are believed, the best one.
+    fn mixed(&self) -> Mixed {
+        if self.samples <= BELIEVED_AFTER {
+            let best = self.model(self.best);
+            return Mixed { offset: best.offset, variance: best.p_offset };
+        }
+        let posterior = self.posterior();
+        let top = posterior[greatest(&posterior)];
+        let weights = posterior.map(|ln_weight| exp(ln_weight - top));
+        let (mut total, mut offset) = (0.0, 0.0);
+        for (index, weight) in weights.iter().enumerate() {
+            total += weight;
+            offset += weight * self.model(index).offset;
+        }
+        let offset = offset / total;
+        let mut variance = 0.0;
+        for (index, weight) in weights.iter().enumerate() {
+            let model = self.model(index);
+            let apart = model.offset - offset;
+            variance += weight * (model.p_offset + apart * apart);
+        }
+        Mixed { offset, variance: variance / total }
+    }
+
+    /// Carries the boosted filter on and feeds it with what the exchange taught the best model.
+    fn boost_along(&mut self, elapsed_s: f64, site: Option<Site>, changed: bool) {
+        let gain = 1.0 / f64::from(self.samples).min(INFORMATION_MEMORY);
+        if let Some(site) = &site {
+            self.information += gain * (site.information - self.information);
+        }
+        let mixed = self.mixed();
+        self.boosted.predict(elapsed_s, self.q);
+        if let Some(site) = &site {
+            self.boosted.update(site, self.boost);
+        }
+        let apart = self.boosted.offset - mixed.offset;
+        let doubt = mixed.variance + self.boost * self.boosted.p_offset;
+        let astray = apart * apart > ASTRAY_SIGMAS * ASTRAY_SIGMAS * doubt;
+        if self.samples <= BELIEVED_AFTER || changed || astray {
+            self.boosted = Boosted::of(self.model(self.best));
+            self.boosted.offset = mixed.offset;
+            self.boosted.p_offset = mixed.variance;
+        }
+    }
+
+    /// How much faster the peer's raw clock runs than one's own. Inside, rate is per second of the *mean* of both.
+    fn rate(&self) -> f64 {
+        let symmetric = self.boosted.rate * S_PER_NS;
+        symmetric / (1.0 - symmetric / 2.0)
+    }
+
+    /// What the exchange says of the relation without any assumption on its delays, relative to the base, at its
+    /// middle.
+    fn hard(&self, exchange: &Exchange) -> Span {
+        let span_ns = exchange.half_span_ns();
+        let (rate, rate_doubt) = self.envelope.rate();
+        let doubt_ns = grain_ns(exchange.class) + rate_doubt * span_ns.abs();
+        let (forward, backward) = relative(exchange, self.base_ns);
+        let within = rate * span_ns;
+        Span { low_ns: -(backward + within) - doubt_ns, high_ns: forward + within + doubt_ns }
+    }
+
+    /// The pair's q in 1/s: the top of a parabola through the likeliest model and its neighbours.
+    fn wander(&self) -> f64 {
+        if self.samples <= BELIEVED_AFTER {
+            return WANDER_PRIOR;
+        }
+        let scores = self.posterior();
+        let top = greatest(&scores);
+        if top == 0 || top == AGILE {
+            return BANK[top];
+        }
+        let (left, mid, right) = (scores[top - 1], scores[top], scores[top + 1]);
+        let bend = 2.0 * mid - left - right;
+        let lean = if bend > 1e-12 { ((right - left) / (2.0 * bend)).clamp(-0.5, 0.5) } else { 0.0 };
+        BANK[top] * exp(lean * ln(BANK[top + 1] / BANK[top]))
+    }
+}
+
+fn greatest(scores: &[f64; BANK.len()]) -> usize {
+    let mut top = 0;
+    for (index, score) in scores.iter().enumerate() {
+        if *score > scores[top] {
+            top = index;
+        }
+    }
+    top
+}
+
+/// The relation as one exchange shows it, to the nanosecond. Halving each delay first keeps it an exact opposite at the
+/// other end: integer division cuts towards zero.
+fn base_of(exchange: &Exchange) -> i64 {
+    (exchange.forward_ns() / 2).wrapping_sub(exchange.backward_ns() / 2)
+}
+
+/// Apparent delays of an exchange when the base is taken out of the relation, ns.
+fn relative(exchange: &Exchange, base_ns: i64) -> (f64, f64) {
+    let forward = exchange.forward_ns().wrapping_sub(base_ns) as f64;
+    let backward = exchange.backward_ns().wrapping_add(base_ns) as f64;
+    (forward, backward)
+}
+
+fn stamps_sum(exchange: &Exchange) -> i64 {
+    let local = exchange.local_sent.nanos().wrapping_add(exchange.local_received.nanos());
+    let remote = exchange.remote_sent.nanos().wrapping_add(exchange.remote_received.nanos());
+    local.wrapping_add(remote)
+}
+
+/// How long after the forward packet's middle the exchange's middle lies, on the mean of both raw scales, ns; the mean
+/// of both ends' half spans, so that the ends correct by exact opposites (ALGORITHMS 1.1).
+fn symmetric_half_span_ns(exchange: &Exchange) -> f64 {
+    let remote = exchange.remote_received.since(exchange.remote_sent) as f64 / 2.0;
+    (exchange.half_span_ns() - remote) / 2.0
+}
+
+/// The two-sided floor filter. About 5 KiB.
+#[derive(Clone, Debug)]
+pub struct Floor {
+    track: Option<Track>,
+    class: StampClass,
+    weaker: u32,
+}
+
+impl Default for Floor {
+    fn default() -> Self {
+        Floor::new()
+    }
+}
+
+impl Floor {
+    /// A filter that has seen nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Floor { track: None, class: StampClass::User, weaker: 0 }
+    }
+
+    /// Decides by the class of its stamps whether an exchange may be mixed with its neighbours.
+    fn admits(&mut self, class: StampClass) -> bool {
+        if class < self.class && self.weaker < WEAKER_MAX && self.track.is_some() {
+            self.weaker += 1;
+            return false;
+        }
+        self.weaker = 0;
+        true
+    }
+}
+
+impl EdgeFilter for Floor {
+    fn on_exchange(&mut self, exchange: &Exchange, pair: &Pair) -> Outcome {
+        let (base_ns, rate) = match &self.track {
+            Some(track) => (track.base_ns, track.model(track.best).rate * S_PER_NS),
+            None => (base_of(exchange), 0.0),
+        };
+        let (forward, backward) = relative(exchange, base_ns);
+        let within = rate.clamp(-OSCILLATOR_RATE_MAX, OSCILLATOR_RATE_MAX) * symmetric_half_span_ns(exchange);
+        let delays = [forward + within, backward + within];
+        let half_ns = (delays[0] + delays[1]) / 2.0;
+        let doubt_ns = grain_ns(exchange.class) + exchange.half_span_ns().abs() * 2.0 * OSCILLATOR_RATE_MAX;
+        if half_ns < -doubt_ns {
+            return Outcome::Impossible;
+        }
+        if !self.admits(exchange.class) {
+            if let Some(track) = &mut self.track {
+                track.envelope.cut(exchange.local_mid(), track.hard(exchange));
+            }
+            return Outcome::WeakerStamp;
+        }
+        let other_class = exchange.class != self.class;
+        self.class = exchange.class;
+        let Some(track) = &mut self.track else {
+            self.track = Some(Track::new(base_ns, exchange, pair, 0.0, RATE_VAR_PRIOR));
+            return Outcome::Taken;
+        };
+        track.envelope.cut(exchange.local_mid(), track.hard(exchange));
+        let sum = stamps_sum(exchange);
+        let elapsed_s = sum.wrapping_sub(track.stamps_sum) as f64 / 4.0 * S_PER_NS;
+        if elapsed_s <= 0.0 {
+            return Outcome::Late;
+        }
+        if other_class {
+            // Other stamps, other noise and other floors; the oscillators are the same.
+            let best = track.model(track.best);
+            let envelope = track.envelope;
+            *track = Track::new(base_ns, exchange, pair, best.rate, best.p_rate);
+            track.envelope = envelope;
+            return Outcome::Restarted;
+        }
+        track.agree(pair);
+        track.grain.observe(exchange);
+        track.stamps_sum = sum;
+        track.remember_half(half_ns);
+        let change = track.take(elapsed_s, delays, exchange.initiator);
+        // The state belongs to the middle of the four stamps on the mean of both scales. On the own scale that is half
+        // an innovation off the middle of the own two: with a packet 50 ms late and 50 ppm that makes 600 ns.
+        let residual_ns = (delays[0] - delays[1]) / 2.0 - track.model(track.best).offset;
+        track.mid = exchange.local_mid().plus((residual_ns / 2.0) as i64);
+        match change {
+            None => Outcome::Taken,
+            Some(Change::Clock { .. }) => Outcome::Restarted,
+            Some(Change::Floor { .. } | Change::Floors { .. }) => Outcome::RouteChanged,
+        }
+    }
+
+    fn relation(&self, at: RawTime) -> Option<Relation> {
+        let track = self.track.as_ref()?;
+        let later_s = at.since(track.mid) as f64 * S_PER_NS;
+        let rate = track.rate();
+        let mut aged = track.boosted;
+        aged.predict(later_s.max(0.0), track.q);
+        Some(Relation {
+            at,
+            base_ns: track.base_ns,
+            offset_ns: track.boosted.offset + rate * NS_PER_S * later_s,
+            rate,
+            offset_var: aged.p_offset,
+            offset_rate_cov: aged.p_cross * S_PER_NS,
+            rate_var: aged.p_rate * S_PER_NS * S_PER_NS,
+            noise_var: 1.0 / track.information,
+            edge_var: aged.p_offset * track.boost,
+            edge_rate_var: aged.p_rate * track.boost * S_PER_NS * S_PER_NS,
+            hard: track.envelope.carried(at),
+            delay_ns: 2.0 * f64::from(track.least_half),
+            class: self.class,
+            samples: track.samples,
+            pair_wander: track.wander(),
+        })
+    }
+
+    fn scores(&self) -> Scores<'_> {
+        match &self.track {
+            Some(track) => Scores {
+                wander: &BANK,
+                log_likelihood: &track.log_likelihood,
+                samples: track.samples.saturating_sub(SCORED_AFTER).min(SCORE_MEMORY),
+            },
+            None => Scores { wander: &[], log_likelihood: &[], samples: 0 },
+        }
+    }
+
+    fn reset(&mut self) {
+        *self = Floor::new();
+    }
+}
+
+#[cfg(test)]
+mod tests;
