@@ -52,8 +52,9 @@ pub struct View<'a> {
     pub own_start: f64,
     /// How far own V has left the own raw clock's rate since agreement, like [`Voice::drift`].
     pub own_drift: Option<f64>,
-    /// How far own V has moved since the peers last spoke, ns, on average over them: their words answer to own V as it was
-    /// then. Without it a node that hears seldom would go all the way to where the others were, and they to where it was.
+    /// How far own V has moved since the peers last spoke, ns, on average over them: their words answer to own V as it
+    /// was then. Without it a node that hears seldom would go all the way to where the others were, and they to where
+    /// it was.
     pub own_moved_ns: f64,
     /// The same for the rate of own V (seconds per second).
     pub own_rate_moved: f64,

@@ -47,8 +47,8 @@ pub fn ring() -> (RingSender, RingReceiver) {
 }
 
 impl RingSender {
-    /// Hands an event over. An exchange that finds no room is counted as dropped; a coming or going is held and goes first
-    /// as soon as there is room.
+    /// Hands an event over. An exchange that finds no room is counted as dropped; a coming or going is held and goes
+    /// first as soon as there is room.
     pub fn push(&mut self, event: Event, at_ns: i64) {
         let pushed = Pushed { event, at_ns };
         self.flush();

@@ -199,12 +199,22 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     control.run(threads)
 }
 
-/// The folder for sockets, announcements and the user's key, and whether it can be used: as told, or the usual one with a
-/// warning.
+/// The folder for sockets, announcements and the user's key, and whether it can be used: as told, or the usual one with
+/// a warning.
 fn runtime_dir(settings: &Settings, usual: PathBuf) -> (PathBuf, bool) {
     let told = settings.runtime_dir.clone().unwrap_or_else(|| usual.clone());
     let error = match prepare_dir(&told) {
-        Ok(()) => return (told, true),
+        Ok(()) => {
+            if told == usual && nix::unistd::geteuid().is_root() {
+                // Others may ask root's daemon how the clock is doing; the key and the announcements have modes of
+                // their own.
+                let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+                if let Err(error) = std::fs::set_permissions(&told, open) {
+                    warn!("other users cannot ask this node: {}: {error}", told.display());
+                }
+            }
+            return (told, true);
+        }
         Err(error) => error,
     };
     if told != usual && prepare_dir(&usual).is_ok() {

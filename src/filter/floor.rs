@@ -1,8 +1,8 @@
-//! The two-sided floor filter (EDGE_FILTER.md): the relation of two raw clocks from exchanges whose delays have a sharp
-//! lower edge. Each direction of an exchange is its own measurement of `floor + noise`, the noise being learnt as a
-//! mixture; six models, apart in how much the oscillators wander, are weighed by likelihood; and what the best of them
-//! learns from each exchange feeds the boosted filter that the node fuses. Where a Gaussian filter averages queueing
-//! away with 1/sqrt(n), the edge is found with up to 1/n. Open loop: nobody's steering reaches it.
+//! The two-sided floor filter (docs/decisions/0007): the relation of two raw clocks from exchanges whose delays have a
+//! sharp lower edge. Each direction of an exchange is its own measurement of `floor + noise`, the noise being learnt as
+//! a mixture; six models, apart in how much the oscillators wander, are weighed by likelihood; and what the best of
+//! them learns from each exchange feeds the boosted filter that the node fuses. Where a Gaussian filter averages
+//! queueing away with 1/sqrt(n), the edge is found with up to 1/n. Open loop: nobody's steering reaches it.
 //!
 //! Two ends fed with the same four stamps hold exact negatives of each other: time between exchanges is the mean of
 //! both raw scales, drift within an exchange is both ends' mean view of it, the direction with the smaller innovation
@@ -52,7 +52,7 @@ const BANK_START: usize = 2;
 /// Pair wander that is assumed until the bank has seen enough, 1/s.
 const WANDER_PRIOR: f64 = 2e-17;
 /// What is known of the wander before any exchange, in nats: server crystals lie between 1e-9 and 1e-8/sqrt(s)
-/// (ALGORITHMS 2.1), a pair's q around 2e-17, with a decade of doubt. Without it a few minutes of a noisy link made q
+/// (ALGORITHMS 4.2), a pair's q around 2e-17, with a decade of doubt. Without it a few minutes of a noisy link made q
 /// 1e-20 as often as 1e-14, and the fused offset surer than it was.
 const PRIOR: [f64; BANK.len()] = [-5.445, -2.205, -0.405, -0.045, -1.125, -3.645];
 /// Variance of an unknown rate, ns²/s² (100 ppm).
@@ -66,7 +66,7 @@ const WATCHED_AFTER: u32 = 64;
 const SETTLED_AFTER: u32 = 512;
 /// Memory of the models' scores, exchanges.
 const SCORE_MEMORY: u32 = 2_000;
-/// A model must be likelier by this much, in nats over the memory, to replace the best. (EDGE_FILTER.md's 0.01 per
+/// A model must be likelier by this much, in nats over the memory, to replace the best. (the prototype's 0.01 per
 /// exchange is 20 nats at full memory: a model e^-20 as likely as another was kept, taught the noise, and took a rate's
 /// wander for it; on 20 fresh seeds that cost 8 % of the RMS in the mean, 40 % where the wander is strong.)
 const HYSTERESIS: f64 = 3.0;
@@ -448,7 +448,7 @@ fn stamps_sum(exchange: &Exchange) -> i64 {
 }
 
 /// How long after the forward packet's middle the exchange's middle lies, on the mean of both raw scales, ns; the mean
-/// of both ends' half spans, so that the ends correct by exact opposites (ALGORITHMS 1.1).
+/// of both ends' half spans, so that the ends correct by exact opposites (ALGORITHMS 2.2).
 fn symmetric_half_span_ns(exchange: &Exchange) -> f64 {
     let remote = exchange.remote_received.since(exchange.remote_sent) as f64 / 2.0;
     (exchange.half_span_ns() - remote) / 2.0

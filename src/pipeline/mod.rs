@@ -530,7 +530,8 @@ impl Pipeline {
                 let each_ns = self.peers.iter().filter(|p| p.standing == Standing::Used).filter_map(|peer| {
                     let claim = peer.claim.as_ref().filter(|c| settled(c))?;
                     let beyond_ns = if claim.role == Role::Reference { f64::from(claim.bound_ns) } else { 0.0 };
-                    // The peer does not know yet how far own V has moved since they last spoke, so this end answers for it.
+                    // The peer does not know yet how far own V has moved since they last spoke, so this end answers for
+                    // it.
                     let untold_ns = (peer.own_moved_ns + moved_ns).abs();
                     Some(peer.bound_ns - self.lag_ns.abs() + beyond_ns + untold_ns)
                 });

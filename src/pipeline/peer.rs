@@ -28,8 +28,8 @@ pub(super) struct Peer {
     /// Time between its exchanges as this node was told, and as it is, ns.
     told_interval_ns: f64,
     interval_ns: f64,
-    /// Own mapping when the peer's claim came, and how far own V and its rate have moved from it since: a decision must not
-    /// take the same step towards the same claim twice.
+    /// Own mapping when the peer's claim came, and how far own V and its rate have moved from it since: a decision must
+    /// not take the same step towards the same claim twice.
     own_at_claim: Option<Mapping>,
     pub own_moved_ns: f64,
     pub own_rate_moved: f64,

@@ -65,7 +65,8 @@ impl Sample {
         self.pairs().map(|(distance_ns, _)| distance_ns).fold(0.0, f64::max)
     }
 
-    /// Pairs that are further apart than the sum of what their two nodes promised, which is the promise (docs/ALGORITHMS.md
+    /// Pairs that are further apart than the sum of what their two nodes promised, which is the promise
+    /// (docs/ALGORITHMS.md
     /// 9.3). Where one node promised nothing, nothing is broken.
     pub fn bound_violations(&self) -> u64 {
         let broken = |(distance_ns, bounds): (f64, [Option<f64>; 2])| match bounds {

@@ -337,3 +337,17 @@ fn a_departure_told_twice_or_changed_later_is_the_one_told_first() {
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].remote_sent, first_truth);
 }
+
+#[test]
+fn a_late_answer_of_a_node_that_has_no_place_yet_gives_it_none() {
+    let late_by = |late_ns: i64| {
+        let mut net = Net::mesh(2);
+        let (_, probe) = net.next_sent(0);
+        let (_, reply) = net.answer(1, 0, &probe);
+        net.now_ns += NONCE_LIFETIME_NS + late_ns;
+        let from = net.nodes[1].address;
+        net.hand_over(0, from, &reply).map(|sent| sent.is_some())
+    };
+    assert_eq!(late_by(0), Ok(true), "at the last moment it is still good");
+    assert_eq!(late_by(1), Err(Reject::NoNonce));
+}

@@ -1,5 +1,5 @@
 //! The filter whose relation the node fuses: offset and rate alone, fed with what each exchange taught the floor
-//! filter's best model, and with the gain that suits a node which fuses many edges (EDGE_FILTER.md, "in the mesh",
+//! filter's best model, and with the gain that suits a node which fuses many edges (decisions/0007,
 //! steps 1-3). Knows nothing of delays: the likelihood has been turned into an equivalent Gaussian measurement before
 //! it comes here.
 

@@ -63,7 +63,7 @@ impl Law {
     }
 }
 
-/// The seven links of EDGE_FILTER.md: floor and law per direction.
+/// The seven links of the prototype's table: floor and law per direction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Path {
     pub name: &'static str,
