@@ -32,8 +32,8 @@ mod testbed;
 #[cfg(test)]
 mod tests;
 
-use crate::consensus::{Consensus, EdgeModel, View, Voice};
-use crate::filter::{FilterKind, Outcome};
+use crate::consensus::{Consensus, View, Voice};
+use crate::filter::Outcome;
 use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Verdict};
 use crate::limits::{PEERS_MAX, RATE_HZ_DEFAULT, TICK_NS};
 use crate::steering::{Guard, GuardConfig, Mode, Signs};
@@ -120,14 +120,6 @@ pub struct Tick {
     pub verdict: Verdict,
 }
 
-/// The edge filter that an algorithm asks for.
-fn filter_of(algorithm: Algorithm) -> FilterKind {
-    match algorithm.entry().edges {
-        EdgeModel::Gaussian => FilterKind::Kalman,
-        EdgeModel::Floor => FilterKind::Floor,
-    }
-}
-
 /// What became of an exchange that was handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -190,7 +182,7 @@ impl Pipeline {
         };
         let mut pipeline = Pipeline {
             config: *config,
-            peers: (0..config.capacity).map(|_| Peer::new(filter_of(config.algorithm), config.interval_ns)).collect(),
+            peers: (0..config.capacity).map(|_| Peer::new(config.algorithm, config.interval_ns)).collect(),
             consensus: config.algorithm.make(config.capacity),
             voices: Vec::with_capacity(config.capacity),
             mapping: start,

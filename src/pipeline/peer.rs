@@ -3,6 +3,7 @@
 
 use super::standing::{Candidate, Standing, settled};
 use crate::consensus::Voice;
+use crate::consensus::{Algorithm, EdgeModel};
 use crate::filter::{EdgeFilter, FilterKind, Outcome, Pair};
 use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, StampClass};
 use crate::limits::{DRIFT_RATE, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN};
@@ -56,10 +57,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(kind: FilterKind, interval_ns: i64) -> Self {
+    pub(super) fn new(algorithm: Algorithm, interval_ns: i64) -> Self {
         Peer {
             identity: None,
-            filter: kind.make(),
+            filter: filter_of(algorithm).make(),
             claim: None,
             heard: None,
             told_interval_ns: interval_ns as f64,
@@ -198,6 +199,14 @@ impl Peer {
     /// One oscillator's q as this edge finds it, 1/s; `None` before it has seen enough.
     pub(super) fn wander(&self) -> Option<f64> {
         self.relation.filter(|r| r.samples >= WANDER_SAMPLES).map(|r| r.pair_wander / 2.0)
+    }
+}
+
+/// The edge filter that an algorithm asks for.
+fn filter_of(algorithm: Algorithm) -> FilterKind {
+    match algorithm.entry().edges {
+        EdgeModel::Gaussian => FilterKind::Kalman,
+        EdgeModel::Floor => FilterKind::Floor,
     }
 }
 
