@@ -7,7 +7,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use daemons::{Daemon, Lab, free_port, llts, wait_for, worst_distance_ns};
-use llts::wire::DATAGRAM_LEN;
+use llts::flow::{Claim, Mapping, Role, Stamp, StampClass};
+use llts::unit::{BootId, ClusterId, Name, NodeId, RawTime, VirtualTime};
+use llts::wire::{DATAGRAM_LEN, Identity, Keyring, Kind, Message};
 use nix::sys::signal::Signal;
 
 /// Far wider than what is reached (docs/measurements), so that a busy machine does not fail the test, and a hundred
@@ -93,8 +95,47 @@ fn a_node_killed_without_warning_disturbs_nobody_and_agrees_again_when_it_is_bac
     assert!(nodes.iter().any(|n| n.log().contains("has fallen silent")));
 }
 
+/// Well sealed datagrams that must change nothing however often they come: of another cluster, in the target's own
+/// name, and an answer to a question that was never asked.
+fn sealed_datagrams(lab: &Lab, target: &str) -> [[u8; DATAGRAM_LEN]; 3] {
+    let key = llts::discovery::load_or_create_local_key(lab.path()).unwrap();
+    let mut keys = Keyring::new();
+    keys.insert(llts::discovery::LOCAL_KEY_ID, key.as_slice(), None).unwrap();
+    let target = NodeId::derive("default", target);
+    let at = RawTime::from_nanos(1_000_000);
+    let claim = Claim::unset(Mapping::through(at, VirtualTime::from_nanos(0), 0.0), Role::Peer);
+    let sealed = |cluster: &str, sender: NodeId, kind: Kind| {
+        let (boot, name) = (BootId(7), Name::new("recorded"));
+        let identity = Identity { cluster: ClusterId::derive(cluster), node: sender, boot, name };
+        let stamp = Stamp { at, class: StampClass::User };
+        let message = Message {
+            kind,
+            boot,
+            sender,
+            receiver: target,
+            sequence: 5,
+            nonce: 1,
+            echo: 2,
+            receive: stamp,
+            transmit: stamp,
+            earlier: None,
+            claim,
+            name,
+        };
+        let mut datagram = [0; DATAGRAM_LEN];
+        message.seal(&identity, &keys, keys.choose(target, 0).unwrap(), &mut datagram);
+        datagram
+    };
+    let stranger = NodeId::derive("default", "recorded");
+    [
+        sealed("another", stranger, Kind::Probe),
+        sealed("default", target, Kind::Reply),
+        sealed("default", stranger, Kind::Reply),
+    ]
+}
+
 #[test]
-fn garbage_forgeries_and_replays_at_full_speed_are_counted_and_do_nothing_else() {
+fn garbage_forgeries_and_recorded_answers_at_full_speed_are_counted_and_do_nothing_else() {
     let lab = Lab::new();
     let nodes = cluster(&lab, 3);
     wait_for("three nodes agree", 10.0, || agreed(&all(&nodes)));
@@ -107,6 +148,7 @@ fn garbage_forgeries_and_replays_at_full_speed_are_counted_and_do_nothing_else()
     unknown_key[5] = 9;
     let mut other_version = forged;
     other_version[2] = 0x20;
+    let sealed = sealed_datagrams(&lab, "n0");
     let mut worst_ns: f64 = 0.0;
     let until = Instant::now() + Duration::from_secs(3);
     let mut n = 0u32;
@@ -118,13 +160,14 @@ fn garbage_forgeries_and_replays_at_full_speed_are_counted_and_do_nothing_else()
             socket.send_to(&[], to).unwrap();
             socket.send_to(&[7; DATAGRAM_LEN], to).unwrap();
             socket.send_to(&[7; DATAGRAM_LEN + 900], to).unwrap();
-            for datagram in [&forged, &unknown_key, &other_version] {
+            for datagram in [&forged, &unknown_key, &other_version].into_iter().chain(&sealed) {
                 socket.send_to(datagram, to).unwrap();
             }
         }
         worst_ns = worst_ns.max(worst_distance_ns(&all(&nodes)).unwrap_or(0.0));
     }
-    for reason in ["length", "magic", "bad_mac", "unknown_key", "version"] {
+    let reasons = ["length", "magic", "bad_mac", "unknown_key", "version"];
+    for reason in reasons.into_iter().chain(["wrong_cluster", "duplicate_identity", "no_nonce"]) {
         assert!(
             target.counter(&format!("rejected_{reason}")) > 100,
             "{reason}: {:?}",

@@ -59,7 +59,7 @@ impl Score {
         if self.pairwise_max_ns >= AGREED_NS {
             Some(format!("a pair was {:.1} us apart in the last half", self.pairwise_max_ns / 1e3))
         } else if self.bound_violations > 0 {
-            Some(format!("pairs were further apart than their bounds allow, {} times", self.bound_violations))
+            Some(format!("pairs were further apart than both nodes' bounds {} times", self.bound_violations))
         } else {
             None
         }
@@ -167,10 +167,10 @@ mod tests {
         let apart = Score::of(&run(&[0.0, 0.0, 0.0, 0.0, 0.0, 1e4, 1.0]), &PHASES).unwrap();
         assert_eq!(apart.fault().unwrap(), "a pair was 10.0 us apart in the last half");
         let mut samples = run(&[50.0; 8]);
-        samples[0].bounds_ns = vec![Some(29.0), Some(20.0)];
+        samples[0].bounds_ns = vec![Some(49.0), Some(49.0)];
         let broken = Score::of(&samples, &PHASES).unwrap();
         assert_eq!(broken.bound_violations, 1);
-        assert_eq!(broken.fault().unwrap(), "pairs were further apart than their bounds allow, 1 times");
+        assert_eq!(broken.fault().unwrap(), "pairs were further apart than both nodes' bounds 1 times");
     }
 
     #[test]
