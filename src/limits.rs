@@ -31,7 +31,7 @@ pub const RATE_HZ_MAX: f64 = 128.0;
 /// Exchanges a second and peer unless told.
 pub const RATE_HZ_DEFAULT: f64 = 8.0;
 /// Exchanges in a start burst unless told.
-pub const ROUNDS_DEFAULT: u32 = 8;
+pub const ROUNDS_DEFAULT: u32 = 32;
 /// The longest burst accepted.
 pub const ROUNDS_MAX: u32 = 100;
 /// Time between two exchanges of a burst, ns.
@@ -63,7 +63,7 @@ pub const STRANGER_PACKETS_BURST: u32 = 128;
 pub const HYBRID_SPIN_NS: i64 = 50_000;
 
 /// Steering ticks a second.
-pub const TICK_HZ: i64 = 16;
+pub const TICK_HZ: i64 = 32;
 /// Time between two steering ticks, ns.
 pub const TICK_NS: i64 = 1_000_000_000 / TICK_HZ;
 
@@ -76,6 +76,7 @@ const _: () = assert!(PEERS_MAX <= u128::BITS as usize, "a verdict marks peers i
 const _: () = assert!(CANDIDATES_MAX < PEERS_MAX);
 const _: () = assert!(KEYS_MAX >= 2 + 2 * PEERS_MAX, "two live keys for every peer");
 const _: () = assert!(KEY_BYTES_MIN >= 16 && KEY_BYTES_MAX == 64);
-const _: () = assert!(TICK_HZ >= 8 && TICK_HZ <= 16 && 1_000_000_000 % TICK_HZ == 0);
+const _: () = assert!(TICK_HZ >= 8 && TICK_HZ <= 64 && 1_000_000_000 % TICK_HZ == 0);
 const _: () = assert!(SILENCE_NS_MIN >= NONCE_LIFETIME_NS, "a peer must not leave while its answer is still good");
 const _: () = assert!(RATE_HZ_MIN < RATE_HZ_DEFAULT && RATE_HZ_DEFAULT <= RATE_HZ_MAX);
+

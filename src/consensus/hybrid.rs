@@ -8,14 +8,15 @@
 
 use crate::limits::PEERS_MAX;
 
-/// The fusion's thresholds in standard deviations of one filtered edge.
+/// The fusion's thresholds, each in standard deviations of the value it is applied to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gates {
-    /// Beyond this from the trimmed mean a value is a blatant lie and uses up the fault budget.
+    /// Beyond this from the centre a value is a blatant lie and uses up the fault budget.
     pub far: f64,
-    /// If the trimmed values are spread wider than this, noise does not explain it: take the midpoint.
-    pub width: f64,
-    /// Beyond this from the trimmed mean a value is dropped.
+    /// Half width of the interval in which a value believes: if more values than may lie believe above what more than
+    /// may lie believe below, noise does not explain it and the midpoint is taken.
+    pub reach: f64,
+    /// Beyond this from the centre a value is dropped.
     pub drop: f64,
     /// Kept values are clipped this far from the centre.
     pub clip: f64,
@@ -23,15 +24,17 @@ pub struct Gates {
     pub bias: f64,
 }
 
-/// The gates of the raw-clock ensemble: ALGORITHMS 6.2, swept over attack amplitudes.
-pub const GATES_RCE: Gates = Gates { far: 20.0, width: 2.5, drop: 4.0, clip: 1.0, bias: 1.5 };
+/// The gates of the raw-clock ensemble, swept over attack amplitudes (ALGORITHMS 6.2).
+pub const GATES_RCE: Gates = Gates { far: 30.0, reach: 1.875, drop: 6.0, clip: 1.0, bias: 0.53 };
 
 /// Memory of a peer's bias, seconds.
 const BIAS_MEMORY_S: f64 = 20.0;
-/// A residual counts at most this many standard deviations in the bias.
-const RESIDUAL_SIGMAS: f64 = 4.0;
+/// A value weighs at most this many of those that are as sure as at least one honest value is.
+const WEIGHT_MAX: f64 = 3.0;
 /// Values that can take part: every peer and self.
 const VALUES_MAX: usize = PEERS_MAX + 1;
+/// Biases this close to each other are equal: rounding is no reason to suspect one of two.
+const TIE: f64 = 1e-9;
 /// The place of the own value, zero.
 const SELF: usize = usize::MAX;
 
@@ -42,10 +45,9 @@ pub struct Input {
     pub slot: usize,
     /// Peer minus self.
     pub value: f64,
-    /// Its weight; one is a typical peer's, and own.
-    pub weight: f64,
-    /// Variance of the value.
-    pub variance: f64,
+    /// Standard deviation of the value if the peer is honest. It must come from own quantities, never from the spread
+    /// of the values, which a liar controls; a liar can only make its own larger or smaller.
+    pub sigma: f64,
 }
 
 /// The outcome of a fusion.
@@ -63,8 +65,9 @@ pub struct Fused {
 #[derive(Clone, Copy, Default)]
 struct Value {
     value: f64,
+    /// As given, but not below what the weight's limit allows.
+    sigma: f64,
     weight: f64,
-    variance: f64,
     input: usize,
     slot: usize,
     kept: bool,
@@ -74,6 +77,7 @@ struct Value {
 #[derive(Clone, Debug)]
 pub struct Hybrid {
     gates: Gates,
+    /// In standard deviations.
     bias: Box<[f64]>,
 }
 
@@ -91,73 +95,77 @@ impl Hybrid {
     }
 
     /// Fuses the inputs, and own value zero if it counts, tolerating `faults` liars as far as their number allows.
-    /// `sigma` is the standard deviation of one honest filtered edge and must come from own quantities, never from the
-    /// spread of the values, which a liar controls. With `faults` zero this is the weighted mean and nothing else.
-    pub fn fuse(&mut self, inputs: &[Input], own_counts: bool, faults: usize, sigma: f64, dt_s: f64) -> Fused {
+    /// Whatever the liars say, the result lies within the range of the honest values. With `faults` zero this is the
+    /// weighted mean and nothing else.
+    pub fn fuse(&mut self, inputs: &[Input], own_counts: bool, faults: usize, dt_s: f64) -> Fused {
         assert!(inputs.len() <= PEERS_MAX, "a verdict marks at most {PEERS_MAX} peers");
         if inputs.is_empty() {
             return Fused::default();
         }
+        let faults = faults.min((inputs.len() + usize::from(own_counts) - 1) / 2);
+        let typical = sure(inputs, faults);
+        let least = typical / WEIGHT_MAX.sqrt();
         let mut buffer = [Value::default(); VALUES_MAX];
         let mut count = 0;
         for (index, input) in inputs.iter().enumerate() {
-            let Input { slot, value, weight, variance } = *input;
-            buffer[count] = Value { value, weight, variance, input: index, slot, kept: true };
+            let sigma = input.sigma.max(least);
+            let weight = (typical / sigma).powi(2);
+            buffer[count] = Value { value: input.value, sigma, weight, input: index, slot: input.slot, kept: true };
             count += 1;
         }
         if own_counts {
-            buffer[count] = Value { value: 0.0, weight: 1.0, variance: 0.0, input: SELF, slot: 0, kept: true };
+            buffer[count] = Value { value: 0.0, sigma: typical, weight: 1.0, input: SELF, slot: 0, kept: true };
             count += 1;
         }
         let values = &mut buffer[..count];
         // Sorted sums make the order of the peers irrelevant to the last bit.
-        values.sort_unstable_by(|a, b| a.value.total_cmp(&b.value).then(a.weight.total_cmp(&b.weight)));
-
-        let faults = faults.min((count - 1) / 2);
+        values.sort_unstable_by(|a, b| a.value.total_cmp(&b.value).then(a.sigma.total_cmp(&b.sigma)));
         if faults == 0 {
             return weighted_mean(values, None);
         }
-        self.fuse_faulty(values, faults, sigma.max(f64::MIN_POSITIVE), dt_s)
+        // At most so many lie, so neither end of what is left after trimming is beyond all that the honest
+        // say.
+        let (low, high) = trimmed_ends(values, faults);
+        let fused = self.fuse_faulty(values, faults, typical, dt_s);
+        Fused { value: fused.value.clamp(low, high), ..fused }
     }
 
-    fn fuse_faulty(&mut self, values: &mut [Value], faults: usize, sigma: f64, dt_s: f64) -> Fused {
+    fn fuse_faulty(&mut self, values: &mut [Value], faults: usize, typical: f64, dt_s: f64) -> Fused {
         // 1. A blatant lie uses up the fault budget.
-        let centre = trimmed_mean(values, faults);
-        let far = drop_beyond(values, centre, self.gates.far * sigma, faults);
+        let (low, high) = believed(values, faults, self.gates.reach);
+        let far = drop_beyond(values, (low + high) / 2.0, self.gates.far, faults);
         let left = faults - far;
 
         // 2. Disagreement beyond noise: the midpoint of what is left after trimming, which halves it each round.
-        let (low, high) = trimmed_ends(values, left);
-        if high - low > self.gates.width * sigma {
-            return Fused { value: low + (high - low) / 2.0, sigma, rejected: rejected(values) };
+        let (low, high) = believed(values, left, self.gates.reach);
+        let centre = (low + high) / 2.0;
+        if left > 0 && low > high {
+            return Fused { value: centre, sigma: typical, rejected: rejected(values) };
         }
 
         // 3. Agreement: whoever still stands out is dropped, if they are few enough to be the liars.
-        let mut centre = trimmed_mean(values, left);
-        let out = drop_beyond(values, centre, self.gates.drop * sigma, left);
-        if out > 0 {
-            centre = trimmed_mean(values, left - out);
-        }
+        let centre = weighted_mean(values, Some((centre, self.gates.clip))).value.clamp(low.min(high), high.max(low));
+        drop_beyond(values, centre, self.gates.drop, left);
+        let centre = weighted_mean(values, Some((centre, self.gates.clip))).value;
 
         // 4. The weighted mean of what is kept, each clipped to where honest values lie.
-        self.learn_bias(values, centre, sigma, dt_s);
-        self.weigh_bias(values, faults, sigma);
-        weighted_mean(values, Some((centre, self.gates.clip * sigma)))
+        self.learn_bias(values, centre, dt_s);
+        self.weigh_bias(values, faults);
+        weighted_mean(values, Some((centre, self.gates.clip)))
     }
 
     /// Learns only while values agree: at start, or parted, everybody would look biased.
-    fn learn_bias(&mut self, values: &[Value], centre: f64, sigma: f64, dt_s: f64) {
+    fn learn_bias(&mut self, values: &[Value], centre: f64, dt_s: f64) {
         let memory = (dt_s / BIAS_MEMORY_S).clamp(0.0, 1.0);
         for value in values.iter().filter(|v| v.input != SELF) {
-            let limit = RESIDUAL_SIGMAS * sigma;
-            let residual = (value.value - centre).clamp(-limit, limit);
+            let residual = ((value.value - centre) / value.sigma).clamp(-self.gates.drop, self.gates.drop);
             self.bias[value.slot] += memory * (residual - self.bias[value.slot]);
         }
     }
 
     /// The `faults` peers with the greatest lasting bias lose weight; no more, or a liar could part honest groups.
     /// Equals at the limit are all spared: which of them comes first is no reason.
-    fn weigh_bias(&self, values: &mut [Value], faults: usize, sigma: f64) {
+    fn weigh_bias(&self, values: &mut [Value], faults: usize) {
         let mut biases = [0.0; VALUES_MAX];
         let mut count = 0;
         for value in values.iter().filter(|v| v.kept && v.input != SELF) {
@@ -169,16 +177,55 @@ impl Hybrid {
         let limit = biases.get(faults).copied().unwrap_or(0.0);
         for value in values.iter_mut().filter(|v| v.kept && v.input != SELF) {
             let bias = self.bias[value.slot].abs();
-            if bias > limit {
-                value.weight /= 1.0 + (bias / (self.gates.bias * sigma)).powi(4);
+            if bias > limit * (1.0 + TIE) {
+                value.weight /= 1.0 + (bias / self.gates.bias).powi(4);
             }
         }
     }
 }
 
-/// Drops what lies further than `reach` from `centre`, if that is at most `budget` values; says how many.
+/// The standard deviation that a value may have and at least one honest value has: the one after the `faults` smallest.
+/// Liars who pretend to be surer gain nothing by it, and where more than `faults` edges are good these set the measure,
+/// however many are bad.
+fn sure(inputs: &[Input], faults: usize) -> f64 {
+    let mut sigmas = [0.0; PEERS_MAX];
+    let sigmas = &mut sigmas[..inputs.len()];
+    for (sigma, input) in sigmas.iter_mut().zip(inputs) {
+        *sigma = input.sigma;
+    }
+    sigmas.sort_unstable_by(f64::total_cmp);
+    sigmas[faults.min(inputs.len() - 1)].max(f64::MIN_POSITIVE)
+}
+
+/// Of the intervals `value` plus and minus `reach` sigmas: the lower end that all but `faults` lie below, and the
+/// upper end that all but `faults` lie above. Lower beyond upper: more than `faults` believe above more than `faults`,
+/// and some of both are honest. For values that are equally sure these are the trimmed ends, reach sigmas inwards.
+fn believed(values: &[Value], faults: usize, reach: f64) -> (f64, f64) {
+    let mut ends = [0.0; VALUES_MAX];
+    let mut end = |side: f64| {
+        let mut count = 0;
+        for value in values.iter().filter(|v| v.kept) {
+            ends[count] = side * value.value - reach * value.sigma;
+            count += 1;
+        }
+        let ends = &mut ends[..count];
+        ends.sort_unstable_by(|a, b| b.total_cmp(a));
+        side * ends[faults.min(count - 1)]
+    };
+    (end(1.0), end(-1.0))
+}
+
+/// The ends of the values that are kept after trimming `faults` of each side.
+fn trimmed_ends(values: &[Value], faults: usize) -> (f64, f64) {
+    let mut up = values.iter().filter(|v| v.kept).map(|v| v.value);
+    let mut down = values.iter().rev().filter(|v| v.kept).map(|v| v.value);
+    let ends = (up.nth(faults), down.nth(faults));
+    (ends.0.expect("trimming leaves a value: n >= 2f+1"), ends.1.expect("trimming leaves a value: n >= 2f+1"))
+}
+
+/// Drops what lies further than `reach` sigmas from `centre`, if that is at most `budget` values; says how many.
 fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize) -> usize {
-    let beyond = |v: &Value| v.kept && (v.value - centre).abs() > reach;
+    let beyond = |v: &Value| v.kept && (v.value - centre).abs() > reach * v.sigma;
     let count = values.iter().filter(|v| beyond(v)).count();
     if count > budget {
         return 0;
@@ -191,31 +238,25 @@ fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize) -> 
     count
 }
 
-fn trimmed_mean(values: &[Value], trim: usize) -> f64 {
-    let kept = values.iter().filter(|v| v.kept).count();
-    let inner = kept.checked_sub(2 * trim).filter(|n| *n > 0).expect("trimming leaves a value: n >= 2f+1");
-    values.iter().filter(|v| v.kept).skip(trim).take(inner).map(|v| v.value).sum::<f64>() / inner as f64
-}
-
-fn trimmed_ends(values: &[Value], trim: usize) -> (f64, f64) {
-    let mut up = values.iter().filter(|v| v.kept).map(|v| v.value);
-    let mut down = values.iter().rev().filter(|v| v.kept).map(|v| v.value);
-    let ends = (up.nth(trim), down.nth(trim));
-    (ends.0.expect("trimming leaves a value"), ends.1.expect("trimming leaves a value"))
-}
-
 fn weighted_mean(values: &[Value], clip: Option<(f64, f64)>) -> Fused {
-    let (mut sum, mut weights, mut variance) = (0.0, 0.0, 0.0);
+    let (mut sum, mut weights, mut peers, mut variance) = (0.0, 0.0, 0.0, 0.0);
     for v in values.iter().filter(|v| v.kept) {
-        let value = clip.map_or(v.value, |(centre, reach)| v.value.clamp(centre - reach, centre + reach));
+        let value = clip.map_or(v.value, |(centre, reach)| {
+            v.value.clamp(centre - reach * v.sigma, centre + reach * v.sigma)
+        });
         sum += v.weight * value;
         weights += v.weight;
-        variance += v.weight * v.weight * v.variance;
+        if v.input != SELF {
+            peers += v.weight;
+            variance += (v.weight * v.sigma).powi(2);
+        }
     }
-    if weights <= 0.0 {
+    if peers <= 0.0 {
         return Fused { rejected: rejected(values), ..Fused::default() };
     }
-    Fused { value: sum / weights, sigma: variance.sqrt() / weights, rejected: rejected(values) }
+    // The move itself is sure to variance/weights², but each end of a pair makes its own: for the two together to be as
+    // far apart as they are (2 sigma²/n with n equal edges), each must own to variance/(weights peers).
+    Fused { value: sum / weights, sigma: (variance / (weights * peers)).sqrt(), rejected: rejected(values) }
 }
 
 fn rejected(values: &[Value]) -> u128 {
@@ -228,12 +269,12 @@ mod tests {
 
     use super::*;
 
-    fn inputs(values: &[f64]) -> Vec<Input> {
-        values.iter().enumerate().map(|(slot, v)| Input { slot, value: *v, weight: 1.0, variance: 1.0 }).collect()
+    fn inputs(values: &[f64], sigma: f64) -> Vec<Input> {
+        values.iter().enumerate().map(|(slot, v)| Input { slot, value: *v, sigma }).collect()
     }
 
     fn fuse(values: &[f64], faults: usize, sigma: f64) -> Fused {
-        Hybrid::new(GATES_RCE, values.len()).fuse(&inputs(values), true, faults, sigma, 0.1)
+        Hybrid::new(GATES_RCE, values.len()).fuse(&inputs(values, sigma), true, faults, 0.1)
     }
 
     #[test]
@@ -261,7 +302,7 @@ mod tests {
         let mut hybrid = Hybrid::new(GATES_RCE, 3);
         let mut last = 0.0;
         for turn in 0..2_000 {
-            let fused = hybrid.fuse(&inputs(&[0.1, -0.1, 2.3]), true, 1, 1.0, 0.1);
+            let fused = hybrid.fuse(&inputs(&[0.1, -0.1, 2.3], 1.0), true, 1, 0.1);
             if turn == 0 {
                 last = fused.value;
             } else if turn == 1_999 {
@@ -295,9 +336,7 @@ mod tests {
             let high = honest.iter().copied().fold(0.0, f64::max);
             let all: Vec<f64> = honest.iter().chain(&lies).copied().collect();
             let fused = fuse(&all, lies.len(), sigma);
-            // The clip lets a lie count as far as one sigma beyond the centre of the trimmed values.
-            let slack = GATES_RCE.clip * sigma + 1e-6;
-            prop_assert!(low - slack <= fused.value && fused.value <= high + slack, "{fused:?} [{low}, {high}]");
+            prop_assert!(low <= fused.value && fused.value <= high, "{fused:?} [{low}, {high}]");
         }
 
         #[test]

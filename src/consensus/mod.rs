@@ -33,7 +33,8 @@ pub struct Voice {
     pub edge_rate_var: f64,
     /// Variance of one exchange with this peer, ns².
     pub noise_var: f64,
-    /// How far the peer's V has left its raw clock's rate since both agreed (seconds per second), once that is known.
+    /// How far the peer's V, moves of phase included, has left its raw clock's rate since both agreed (seconds per
+    /// second), once that is known.
     pub drift: Option<f64>,
 }
 

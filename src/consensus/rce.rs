@@ -6,7 +6,7 @@
 //! Costs a sort of n values twice per decision.
 
 use super::hybrid::{GATES_RCE, Hybrid, Input};
-use super::{Consensus, START_S, View, Voice, median};
+use super::{Consensus, START_S, View, Voice};
 use crate::flow::Verdict;
 use crate::limits::PEERS_MAX;
 use crate::unit::PeerSlot;
@@ -22,8 +22,6 @@ const FOUNDED_S: f64 = 3.0;
 const START_RATE_REACH: f64 = 100e-6;
 /// How fast the anchor pulls back what the ensemble's rate has been dragged, 1/s.
 const ANCHOR_PER_S: f64 = 0.01;
-/// No peer weighs more than this many typical ones.
-const WEIGHT_MAX: f64 = 3.0;
 
 /// The raw-clock ensemble.
 #[derive(Debug)]
@@ -69,13 +67,12 @@ impl Rce {
         }
     }
 
+    /// `value` gives a peer's value and its variance.
     fn fill(&mut self, voices: &[Voice], value: impl Fn(&Voice) -> (f64, f64)) {
-        let typical = median(voices.iter().map(|v| 1.0 / v.noise_var));
         self.inputs.clear();
         for voice in voices {
             let (value, variance) = value(voice);
-            let weight = ((1.0 / voice.noise_var) / typical).min(WEIGHT_MAX);
-            self.inputs.push(Input { slot: voice.slot.index(), value, weight, variance });
+            self.inputs.push(Input { slot: voice.slot.index(), value, sigma: variance.sqrt() });
         }
     }
 }
@@ -85,18 +82,15 @@ impl Consensus for Rce {
         if view.voices.is_empty() {
             return Verdict::default();
         }
-        // The sd of one filtered edge: never worse than a single exchange's.
-        let sigma_ns = median(view.voices.iter().map(|v| v.edge_var.min(v.noise_var).sqrt()));
-        // Fused as seen from where own V was when the others spoke; what it has moved since is then taken off.
+        // A filtered edge is never worse than a single exchange. Fused as seen from where own V was when the others spoke; what it has moved since is then taken off.
         self.fill(view.voices, |v| (v.z_ns + view.own_moved_ns, v.edge_var.min(v.noise_var)));
-        let phase = self.phase.fuse(&self.inputs, view.own_counts, view.faults, sigma_ns, dt_s);
+        let phase = self.phase.fuse(&self.inputs, view.own_counts, view.faults, dt_s);
 
-        let rate_sigma = median(view.voices.iter().map(|v| v.edge_rate_var.sqrt()));
         let at_start = if self.founding.lasts(view) { start_rate(view) } else { None };
         let rate = at_start.unwrap_or_else(|| {
             let share = if view.elapsed_s < START_S { 1.0 } else { (dt_s / RATE_S).min(1.0) };
             self.fill(view.voices, |v| (v.g + view.own_rate_moved, v.edge_rate_var));
-            let rate = self.rate.fuse(&self.inputs, view.own_counts, view.faults, rate_sigma, dt_s).value;
+            let rate = self.rate.fuse(&self.inputs, view.own_counts, view.faults, dt_s).value;
             share * (rate - view.own_rate_moved)
         });
         Verdict {

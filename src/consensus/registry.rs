@@ -36,14 +36,14 @@ pub const ALGORITHMS: &[Entry] = &[
         name: "rce",
         summary: "raw-clock ensemble: fault-tolerant fusion of filtered raw clocks",
         tolerates_liars: true,
-        edges: EdgeModel::Gaussian,
+        edges: EdgeModel::Floor,
         make: |capacity| Box::new(Rce::new(capacity)),
     },
     Entry {
-        name: "rce-floor",
-        summary: "the same over two-sided floor filters: closer where queues are one-sided; on trial in the simulator",
+        name: "rce-kalman",
+        summary: "the same over plain Kalman filters, for comparison: less close where queues are one-sided",
         tolerates_liars: true,
-        edges: EdgeModel::Floor,
+        edges: EdgeModel::Gaussian,
         make: |capacity| Box::new(Rce::new(capacity)),
     },
     Entry {
@@ -152,6 +152,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = Algorithm::named("median").unwrap_err();
-        assert_eq!(error.to_string(), "there is no algorithm 'median'; choose one of rce, rce-floor, average");
+        assert_eq!(error.to_string(), "there is no algorithm 'median'; choose one of rce, rce-kalman, average");
     }
 }

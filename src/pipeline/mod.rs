@@ -20,12 +20,14 @@
 //!
 //! Signs: inside, everything is peer minus self; [`NodeView`] and [`PeerView`] turn it round for people.
 
+mod conduct;
 mod exercise;
 mod follow;
 mod peer;
 mod promise;
 mod snapshot;
 mod standing;
+mod wander;
 
 #[cfg(test)]
 mod testbed;
@@ -44,10 +46,12 @@ pub use exercise::Exercise;
 pub use snapshot::{NodeView, PeerView, Snapshot};
 pub use standing::Standing;
 
+use conduct::Conduct;
 use follow::Follower;
 use peer::{Peer, V_RATE_MAX};
 use promise::{Promise, reach};
 use standing::{Situation, settled};
+use wander::pooled_wander;
 
 /// An error at start above this is stepped, ns, unless told otherwise.
 pub const STEP_THRESHOLD_NS: i64 = 100_000_000;
@@ -57,12 +61,14 @@ pub const STEP_THRESHOLD_NS: i64 = 100_000_000;
 const DECISION_NS: i64 = 250_000_000;
 /// A smaller number of members lowers the number of tolerated liars only after this: liars may have silenced the rest.
 const FAULTS_HOLD_NS: i64 = 10_000_000_000;
-/// Rates count as agreed for the anchor after this long in track, seconds: ten time constants of the rate.
-const ANCHOR_AFTER_S: f64 = 20.0;
+/// Rates count as agreed for the anchor after this long in track, seconds: twenty time constants of the rate.
+const ANCHOR_AFTER_S: f64 = 40.0;
 /// A decision that moves V by more than this, and by more than thirty sigma, is no agreement, ns.
 const APART_NS: f64 = 1_000.0;
 /// A longer pause between ticks (a suspended machine) counts as this, seconds.
 const DT_MAX_S: f64 = 60.0;
+/// The own wander is found anew every so many ticks: it changes over minutes.
+const WANDER_TICKS: u32 = 8;
 /// Wander assumed until edges have said more, q in 1/s: 1e-9/sqrt(s), an ordinary crystal.
 const WANDER_PRIOR: f64 = 1e-18;
 
@@ -154,11 +160,14 @@ pub struct Pipeline {
     led_once: bool,
     /// Seconds in track without joining.
     agreed_s: f64,
+    /// How own V has moved in that time.
+    conduct: Conduct,
     rate_at_agreement: Option<f64>,
     /// Liars tolerated, and since when fewer members than that takes have been here.
     faults: usize,
     fewer_since: Option<RawTime>,
     wander: f64,
+    ticks: u32,
     boost: f64,
     alive: usize,
     used: u16,
@@ -199,10 +208,12 @@ impl Pipeline {
             led: false,
             led_once: false,
             agreed_s: 0.0,
+            conduct: Conduct::default(),
             rate_at_agreement: None,
             faults: 0,
             fewer_since: None,
             wander: WANDER_PRIOR,
+            ticks: 0,
             boost: 1.0,
             alive: 1,
             used: 0,
@@ -264,7 +275,7 @@ impl Pipeline {
         self.lag_ns = lag_ns(&self.mapping, now);
 
         let changed = self.transit(&verdict, now.raw, dt_s);
-        self.settle_anchor(dt_s);
+        self.settle_anchor(verdict.phase_ns, dt_s);
         self.learn_oscillator();
         self.promise(&verdict, now.raw, dt_s);
         let correction = self.correct(&verdict, changed);
@@ -416,7 +427,7 @@ impl Pipeline {
             own_counts,
             elapsed_s: self.started.map_or(f64::INFINITY, |started| now.since(started) as f64 * 1e-9),
             own_start: self.start_rate - self.mapping.rate,
-            own_drift: self.rate_at_agreement.map(|before| self.mapping.rate - before),
+            own_drift: self.rate_at_agreement.zip(self.conduct.rate()).map(|(before, rate)| rate - before),
             own_moved_ns: self.mean_of_heard(|peer| peer.own_moved_ns),
             own_rate_moved: self.mean_of_heard(|peer| peer.own_rate_moved),
         };
@@ -471,8 +482,9 @@ impl Pipeline {
     }
 
     /// Notes everybody's rates once agreement has lasted, for the anchor to hold on to; forgets them when it ends.
-    fn settle_anchor(&mut self, dt_s: f64) {
+    fn settle_anchor(&mut self, moved_ns: f64, dt_s: f64) {
         if self.state() != NodeState::Track || self.joining || self.led {
+            self.conduct = Conduct::default();
             if self.rate_at_agreement.take().is_some() {
                 self.peers.iter_mut().for_each(|p| p.rate_at_agreement = None);
             }
@@ -480,22 +492,31 @@ impl Pipeline {
             return;
         }
         self.agreed_s += dt_s;
+        self.conduct.note(moved_ns, self.mapping.rate, dt_s);
         if self.agreed_s < ANCHOR_AFTER_S {
             return;
         }
-        self.rate_at_agreement.get_or_insert(self.mapping.rate);
-        for peer in self.peers.iter_mut().filter(|p| p.standing == Standing::Used) {
-            let rate = peer.claim.as_ref().filter(|c| settled(c)).map(|c| c.mapping.rate);
-            peer.rate_at_agreement = peer.rate_at_agreement.or(rate);
+        // V's moves are watched from here on: those of the start would be taken for a drag.
+        if self.rate_at_agreement.is_none() {
+            self.rate_at_agreement = Some(self.mapping.rate);
+            self.conduct = Conduct::default();
+        }
+        for peer in self.peers.iter_mut().filter(|p| p.standing == Standing::Used && p.rate_at_agreement.is_none()) {
+            peer.rate_at_agreement = peer.claim.as_ref().filter(|c| settled(c)).map(|c| c.mapping.rate);
+            peer.conduct = Conduct::default();
         }
     }
 
-    /// Learns what is published of the own oscillator and of the number of edges: its wander is half of the median
-    /// pair's; the boost is the information of all used edges in units of a typical one's, halved (ALGORITHMS 4.3).
+    /// Learns what is published of the own oscillator and of the number of edges: its wander is half of what explains
+    /// all pairs best; the boost is the information of all used edges in units of a typical one's, halved
+    /// (ALGORITHMS 4.3).
     fn learn_oscillator(&mut self) {
         let mut sorted = [0.0; PEERS_MAX];
-        if let Some(wander) = median(&mut sorted, self.peers.iter().filter_map(Peer::wander)) {
-            self.wander = wander.clamp(1e-21, 1e-12);
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(WANDER_TICKS)
+            && let Some(wander) = pooled_wander(self.peers.iter().filter_map(Peer::scores))
+        {
+            self.wander = (wander / 2.0).clamp(1e-21, 1e-12);
         }
         let edges = self.voices.len() as f64;
         let noise = median(&mut sorted, self.voices.iter().map(|v| v.noise_var));

@@ -1,10 +1,11 @@
 //! One place of the peer table: who sits there, its edge filter, what it last said, and where it stands. Knows no other
 //! peer and decides nothing about agreement.
 
+use super::conduct::Conduct;
 use super::standing::{Candidate, Standing, settled};
 use crate::consensus::Voice;
 use crate::consensus::{Algorithm, EdgeModel};
-use crate::filter::{EdgeFilter, FilterKind, Outcome, Pair};
+use crate::filter::{EdgeFilter, FilterKind, Outcome, Pair, Scores};
 use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, StampClass};
 use crate::limits::{DRIFT_RATE, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN};
 use crate::unit::{PeerSlot, RawTime};
@@ -34,6 +35,9 @@ pub(super) struct Peer {
     own_at_claim: Option<Mapping>,
     pub own_moved_ns: f64,
     pub own_rate_moved: f64,
+    /// When the newest claim came.
+    claimed: Option<RawTime>,
+    pub conduct: Conduct,
     /// The relation carried to this tick.
     pub relation: Option<Relation>,
     pub standing: Standing,
@@ -68,6 +72,8 @@ impl Peer {
             own_at_claim: None,
             own_moved_ns: 0.0,
             own_rate_moved: 0.0,
+            claimed: None,
+            conduct: Conduct::default(),
             relation: None,
             standing: Standing::NoSamples,
             admitted: false,
@@ -91,6 +97,8 @@ impl Peer {
         self.heard = None;
         self.interval_ns = 0.0;
         self.own_at_claim = None;
+        self.claimed = None;
+        self.conduct = Conduct::default();
         self.relation = None;
         self.standing = Standing::NoSamples;
         self.admitted = false;
@@ -105,6 +113,7 @@ impl Peer {
         let newer = self.claim.is_none_or(|c| exchange.claim.version.wrapping_sub(c.version) as i32 >= 0);
         let said = sane(&exchange.claim);
         if newer {
+            self.watch(said.as_ref(), own, exchange);
             self.claim = said;
             self.own_at_claim = Some(own.mapping);
         }
@@ -125,6 +134,21 @@ impl Peer {
             (self.rx_class, self.tx_class) = (exchange.local_rx_class, exchange.local_tx_class);
         }
         outcome
+    }
+
+    /// Notes how the peer's V has moved since its last claim, while both have agreed.
+    fn watch(&mut self, said: Option<&Claim>, own: &Claim, exchange: &Exchange) {
+        let (here, there) = (exchange.local_received, exchange.remote_received);
+        let before = self.claim.as_ref().zip(self.claimed);
+        self.claimed = Some(here);
+        let agreed = |claim: &Claim| claim.state == NodeState::Track && !claim.joining;
+        match (said, before) {
+            (Some(said), Some((claim, then))) if agreed(said) && agreed(claim) && agreed(own) => {
+                let moved_ns = said.mapping.offset_difference_ns(there, &claim.mapping, there, 0);
+                self.conduct.note(moved_ns, claim.mapping.rate, here.since(then) as f64 * 1e-9);
+            }
+            _ => self.conduct = Conduct::default(),
+        }
     }
 
     /// Carries what is known to `now`, and expresses it between both nodes' V.
@@ -171,7 +195,7 @@ impl Peer {
     /// The peer as the consensus hears it.
     pub(super) fn voice(&self, slot: PeerSlot) -> Voice {
         let relation = self.relation.as_ref().expect("only a peer with a relation is used");
-        let rate = self.claim.as_ref().expect("only a peer with a sane claim is used").mapping.rate;
+        let rate = self.conduct.rate();
         Voice {
             slot,
             z_ns: self.z_ns,
@@ -180,7 +204,7 @@ impl Peer {
             edge_var: relation.edge_var.max(1e-6),
             edge_rate_var: relation.edge_rate_var.max(1e-30),
             noise_var: relation.noise_var.max(1e-6),
-            drift: self.rate_at_agreement.map(|before| rate - before),
+            drift: self.rate_at_agreement.zip(rate).map(|(before, rate)| rate - before),
         }
     }
 
@@ -196,9 +220,10 @@ impl Peer {
         low.abs().max(high.abs()) + f64::from(claim.sigma_ns) + 2.0 * DRIFT_RATE * since_ns
     }
 
-    /// One oscillator's q as this edge finds it, 1/s; `None` before it has seen enough.
-    pub(super) fn wander(&self) -> Option<f64> {
-        self.relation.filter(|r| r.samples >= WANDER_SAMPLES).map(|r| r.pair_wander / 2.0)
+    /// How well each process noise explains what this edge has seen; `None` before it has seen enough.
+    pub(super) fn scores(&self) -> Option<Scores<'_>> {
+        let scores = self.identity.map(|_| self.filter.scores())?;
+        self.relation.filter(|r| r.samples >= WANDER_SAMPLES).map(|_| scores)
     }
 }
 

@@ -8,13 +8,13 @@ use super::{Config, Pipeline, Tick};
 use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, StampClass};
 use crate::unit::{BootId, ClockTime, Name, NodeId, PeerSlot, RawTime};
 
-/// The world moves in steps of 1/64 s; nodes tick every fourth, edges exchange every eighth, all staggered.
+/// The world moves in steps of 1/64 s; nodes tick every second, edges exchange every eighth, all staggered.
 pub const STEP_NS: i64 = 15_625_000;
 const STEP_S: f64 = STEP_NS as f64 * 1e-9;
-const TICK_STEPS: u64 = 4;
+const TICK_STEPS: u64 = 2;
 const EXCHANGE_STEPS: u64 = 8;
-/// A node that starts exchanges twice as often for half a second.
-const BURST_STEPS: u64 = 32;
+/// A node that starts exchanges twice as often for two seconds.
+const BURST_STEPS: u64 = 128;
 /// What the wall clock says at true time zero.
 const EPOCH_NS: i64 = 1_790_000_000_000_000_000;
 
@@ -216,7 +216,7 @@ impl World {
         self.nodes[here].pipeline.arrived(&identity);
     }
 
-    /// Lets the world run for `seconds`, calling `watch` at every tick time (16/s).
+    /// Lets the world run for `seconds`, calling `watch` at every tick time (32/s).
     pub fn run(&mut self, seconds: f64, mut watch: impl FnMut(&World)) {
         let end = self.step + (seconds / STEP_S).round() as u64;
         while self.step < end {

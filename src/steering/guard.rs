@@ -9,9 +9,9 @@ const SLEW_START: f64 = 0.1;
 /// Fastest slew afterwards: what programs have always had to live with (500 ppm).
 const SLEW_TRACK: f64 = 500e-6;
 /// Ticks in which C closes on V. Two: one would overshoot whenever a tick comes late.
-const CLOSING_TICKS: f64 = 2.0;
+const CLOSING_TICKS: f64 = 1.0;
 /// V must have held still, against the step threshold, for so many decisions before the one step is spent on it.
-const STILL_DECISIONS: u32 = 4;
+const STILL_DECISIONS: u32 = 8;
 /// Closer than this the clock has caught up whatever sigma says, ns.
 const CAUGHT_UP_NS: f64 = 1_000.0;
 
@@ -131,7 +131,7 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(guard.advise(0.0, 2e9, 500e6).step_ns, 0);
         }
-        assert_eq!(follow(&mut guard, 2e9, 4).1, [2_000_000_000]);
+        assert_eq!(follow(&mut guard, 2e9, 8).1, [2_000_000_000]);
     }
 
     #[test]

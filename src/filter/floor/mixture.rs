@@ -150,7 +150,7 @@ pub(super) struct Mixture {
     /// Mean square of the score of ln s0²: its Fisher information.
     information: f64,
     /// Weights of the exponential parts and, last, of no queueing; per direction; they sum to one.
-    weights: [[f64; PARTS + 1]; 2],
+    pub(super) weights: [[f64; PARTS + 1]; 2],
     counted: [Counted; PARTS],
     counted_len: usize,
     /// The first part that is longer than the stamps' error; those before it have no weight.

@@ -42,6 +42,8 @@ pub(super) enum Law {
     Exponential(f64),
     /// A product of two exponentials times this.
     Heavy(f64),
+    /// An exponential blurred by a normal.
+    Blurred(f64, f64),
     /// Normal; one of ten queues exponentially.
     Mixed(f64, f64),
 }
@@ -52,6 +54,7 @@ impl Law {
             Law::Normal(sigma) => sigma * dice.normal(),
             Law::Exponential(mean) => mean * dice.exponential(),
             Law::Heavy(scale) => scale * dice.exponential() * dice.exponential(),
+            Law::Blurred(sigma, mean) => sigma * dice.normal() + mean * dice.exponential(),
             Law::Mixed(sigma, mean) => {
                 if dice.flat() < 0.1 {
                     mean * dice.exponential()
@@ -83,6 +86,7 @@ pub(super) const WAN: Path = path("Wan", 20e6, Law::Exponential(1e6));
 pub(super) const MIX: Path = path("Mix", 10e3, Law::Mixed(100.0, 20e3));
 pub(super) const ASYM: Path =
     Path { name: "Asym", floor_ns: 20e6, laws: [Law::Exponential(0.5e6), Law::Exponential(2e6)] };
+pub(super) const LAN: Path = path("Lan", 20e3, Law::Blurred(100.0, 10e3));
 pub(super) const PATHS: [Path; 7] = [SW, HW, BUSY, HEAVY, WAN, MIX, ASYM];
 
 /// What else goes wrong on the link.
@@ -195,6 +199,7 @@ impl Link {
         if self.bursting {
             let scale = match law {
                 Law::Normal(scale) | Law::Exponential(scale) | Law::Heavy(scale) | Law::Mixed(scale, _) => scale,
+                Law::Blurred(_, scale) => scale,
             };
             delay += 10.0 * scale * self.dice.exponential();
         }

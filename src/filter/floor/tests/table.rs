@@ -138,3 +138,34 @@ fn the_convergence_table() {
         }
     }
 }
+
+#[test]
+fn probe_lan() {
+    if !asked() {
+        return;
+    }
+    for alive in [2.0, 3.0, 10.0] {
+        let mut total = Score::default();
+        let mut own = (0.0, 0.0, 0.0);
+        for seed in seeds() {
+            let conditions = Run { seconds: 400.0, alive, seed, ..Run::new(LAN, 1.4e-9, 8.0, seed) };
+            let mut filter = Floor::new();
+            let score = run(conditions, &mut filter, |filter, truth, counts| {
+                let track = filter.track.as_ref().unwrap();
+                if counts {
+                    let mixed = track.mixed();
+                    let e = mixed.offset + track.base_ns as f64 - truth;
+                    own = (own.0 + e * e, own.1 + e * e / mixed.variance, own.2 + 1.0);
+                }
+            });
+            total = total.and(&score);
+            let track = filter.track.as_ref().unwrap();
+            println!(
+                "{alive} rms {:.1} sig {:.2} bias {:.1} s0 {:.1} q {:.1e} floor-best {:.0} w {:?}",
+                score.rms(), score.sigma(), score.bias(), track.mixture.stamp_ns(), track.wander(), track.least_half,
+                track.mixture.weights.map(|w| w.map(|x| (x * 1e4).round() / 1e4))
+            );
+        }
+        println!("{alive}: fused {:.1} sigma {:.2}; models {:.1} {:.2}", total.rms(), total.sigma(), (own.0/own.2 as f64).sqrt(), (own.1/own.2 as f64).sqrt());
+    }
+}
