@@ -65,8 +65,9 @@ fn mesh(name: &str, count: usize, link: Link, seconds: f64, rms_max_ns: f64, see
         squares += run.score.rms_ns().powi(2);
         assert!(run.locked_s < 2.0, "seed {seed}: beyond 10 us until {} s", run.locked_s);
         assert_eq!((run.score.violations, run.score.sum_violations), (0, 0), "seed {seed}");
-        // Those who start together run at the mean of their oscillators' rates, and stay there.
-        assert!(run.rate.abs() < 1e-7 && run.drift.abs() < 3e-8, "seed {seed}: {} then {}", run.rate, run.drift);
+        // Those who start together run at the mean of their oscillators' rates, and stay there, but for what the anchor
+        // still takes back of the first minute's moves: 3.4e-8 on the worst LAN seed; without an anchor 1.3e-9.
+        assert!(run.rate.abs() < 1e-7 && run.drift.abs() < 5e-8, "seed {seed}: {} then {}", run.rate, run.drift);
         assert!(run.score.promised > 0, "seed {seed}: nothing was promised");
     }
     let rms = (squares / runs).sqrt();
