@@ -310,7 +310,7 @@ fn an_abandoned_transaction_is_kept_for_60_s_and_gone_after_90() {
     for phase_s in 0..30 {
         for (silent_s, answered) in [(55, true), (60, true), (90, false), (95, false)] {
             let mut desk = Desk::new(5, false);
-            let mut pass = |desk: &mut Desk, s: i64| {
+            let pass = |desk: &mut Desk, s: i64| {
                 for _ in 0..s {
                     desk.now_ns += S;
                     desk.master.sweep(RawTime::from_nanos(desk.now_ns));
