@@ -246,7 +246,7 @@ mod tests {
         let mut expected = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         expected.extend(b"\x07_saturn\x04_udp\x07example\x03org\x00\x00\x21\x00\x01");
         assert_eq!(asked(), expected);
-        for wrong in ["", "a..b", ".", "a b", "ä.org", &"x".repeat(64), &["x".repeat(60); 5].join(".")] {
+        for wrong in ["", "a..b", ".", "a b", "ä.org", &"x".repeat(64), &vec!["x".repeat(60); 5].join(".")] {
             assert_eq!(question(1, wrong), None, "{wrong}");
         }
         assert!(question(1, &["x".repeat(49), "y".repeat(63), "z".repeat(63), "w".repeat(63)].join(".")).is_some());

@@ -336,7 +336,9 @@ mod tests {
 
     #[test]
     fn a_secret_is_one_line_of_a_private_file() {
-        for (text, secret) in [("s p\n", Some("s p")), ("s", Some("s")), ("s\r\n", Some("s")), ("", None), ("\n", None), ("a\nb\n", None)] {
+        for (text, secret) in
+            [("s p\n", Some("s p")), ("s", Some("s")), ("s\r\n", Some("s")), ("", None), ("\n", None), ("a\nb\n", None)]
+        {
             let (_dir, path) = key_file(text.as_bytes(), 0o600);
             assert_eq!(read_secret(&path).ok().as_ref().map(|s| s.as_str()), secret, "{text:?}");
         }

@@ -115,8 +115,12 @@ mod tests {
             (any::<i64>(), any::<i64>()).prop_map(|(diff, time)| Inner::Report(Report { diff, time })),
             any::<u64>().prop_map(|bits| Inner::Fin(Fin::new(f64::from_bits(bits)))),
         ];
-        (proptest::collection::vec(any::<u8>(), 1..40), any::<i32>(), inner)
-            .prop_map(|(id, seq, inner)| TxMsg { id, sig: Vec::new(), seq, inner: Some(inner) })
+        (proptest::collection::vec(any::<u8>(), 1..40), any::<i32>(), inner).prop_map(|(id, seq, inner)| TxMsg {
+            id,
+            sig: Vec::new(),
+            seq,
+            inner: Some(inner),
+        })
     }
 
     #[test]

@@ -7,9 +7,7 @@ use super::message::{Fin, Inner, Report, TxMsg};
 use super::offset::{self, Estimate, Trip};
 use super::table::{Digest, Place, Table};
 use super::{Reading, Refusal, Refusals, held_ns};
-use crate::limits::{
-    ROUNDS_MAX, SATURN_ENDED_MAX, SATURN_PATIENCE_NS, SATURN_SWEEP_NS, SATURN_TRANSACTIONS_MAX,
-};
+use crate::limits::{ROUNDS_MAX, SATURN_ENDED_MAX, SATURN_PATIENCE_NS, SATURN_SWEEP_NS, SATURN_TRANSACTIONS_MAX};
 use crate::unit::{RawTime, RealTime};
 
 /// How a master is to behave.

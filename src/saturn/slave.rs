@@ -100,7 +100,8 @@ impl<'a> Transaction<'a> {
     }
 
     fn checked(&self, from: SocketAddr, datagram: &[u8]) -> Result<Opened, Refusal> {
-        let same_place = (from.ip().to_canonical(), from.port()) == (self.master.ip().to_canonical(), self.master.port());
+        let same_place =
+            (from.ip().to_canonical(), from.port()) == (self.master.ip().to_canonical(), self.master.port());
         if !same_place && !self.config.compat {
             return Err(Refusal::WrongAddress);
         }
@@ -135,11 +136,7 @@ impl<'a> Transaction<'a> {
         let report = match opened.0 {
             Inner::Report(report) => report,
             Inner::Fin(fin) => {
-                return Outcome::Finished(Finished {
-                    offset_ms: fin.offset_ms(),
-                    error: fin.error,
-                    trips: self.legs,
-                });
+                return Outcome::Finished(Finished { offset_ms: fin.offset_ms(), error: fin.error, trips: self.legs });
             }
             Inner::InitialReport(_) => unreachable!("a slave opens none"),
         };

@@ -93,14 +93,13 @@ impl Style {
 
     fn records(&self, event: &Event) -> Vec<Record> {
         match event {
-            Event::Listening { address, kernel_stamps } => vec![
-                Record::new(Level::Info, "listening", "listening").address("listenAddr", "listen_addr", *address).with(
-                    "",
-                    "kernel_stamps",
-                    (*kernel_stamps).into(),
-                    String::new(),
-                ),
-            ],
+            Event::Listening { address, kernel_stamps } => {
+                vec![
+                    Record::new(Level::Info, "listening", "listening")
+                        .address("listenAddr", "listen_addr", *address)
+                        .with("", "kernel_stamps", (*kernel_stamps).into(), String::new()),
+                ]
+            }
             Event::Offset(finished) => self.offset(finished),
             Event::Summary(summary) => vec![self::summary(summary)],
             Event::Reporting { master, id } => vec![
@@ -256,7 +255,11 @@ mod tests {
     fn an_offset_over_the_threshold_is_told_and_warned_of_and_nan_is_not_over() {
         let lines = written(&style(false), &offset("slow", -5_999.996_558, 1e-5));
         let (told, warning) = lines.split_once('\n').unwrap();
-        assert!(told.starts_with("~ INFO -- slave offset -- absOffset=\"5999.996558\" clientName=\"slow\" latency=\"1e-05\""));
+        assert!(
+            told.starts_with(
+                "~ INFO -- slave offset -- absOffset=\"5999.996558\" clientName=\"slow\" latency=\"1e-05\""
+            )
+        );
         assert_eq!(
             warning,
             "~ WARN -- slave offset is over threshold -- clientName=\"slow\" offset=\"-5999.996558\" \

@@ -103,9 +103,7 @@ pub(super) fn saturn(args: &SaturnArgs) -> Result<(), Failure> {
     let (sender, receiver) = bounded(SATURN_EVENTS);
     let printing = thread::Builder::new().name("print".into()).spawn(move || print(&receiver, &style))?;
     let outcome = match &args.master_addr {
-        None => {
-            saturn::master(MasterSettings { listen, key, rounds: args.rounds, compat: args.compat }, sender)
-        }
+        None => saturn::master(MasterSettings { listen, key, rounds: args.rounds, compat: args.compat }, sender),
         Some(master) => {
             let config = slave::Config { key, name: own_name(args), compat: args.compat };
             let settings = SlaveSettings {
@@ -136,10 +134,7 @@ fn print(events: &Receiver<Event>, style: &Style) -> Result<(), Failure> {
 /// The key, from where it is given: the command line, a file, the environment, or nowhere.
 fn key(args: &SaturnArgs) -> Result<Key, Failure> {
     let text: Zeroizing<Vec<u8>> = match (&args.hmac_key, &args.key_file) {
-        (Some(key), _) => {
-            warn("warning: every user of this machine can read --hmac-key with ps: prefer --key-file");
-            Zeroizing::new(key.as_bytes().to_vec())
-        }
+        (Some(key), _) => Zeroizing::new(key.as_bytes().to_vec()),
         (None, Some(path)) => {
             let secret = keyfile::read_secret(path).map_err(|error| match error {
                 keyfile::KeyFileError::Access { path, error } => {
@@ -163,6 +158,9 @@ fn key(args: &SaturnArgs) -> Result<Key, Failure> {
             "the key is Saturn's default, which everybody knows: give the one of your own with --key-file FILE or \
              {KEY_VARIABLE}, or say --allow-default-key"
         )));
+    }
+    if args.hmac_key.is_some() {
+        warn("warning: every user of this machine can read --hmac-key with ps: prefer --key-file");
     }
     Ok(Key::new(&text))
 }
@@ -201,7 +199,9 @@ fn is_host(text: &str) -> bool {
 
 fn master_addr(text: &str) -> Result<MasterAddress, String> {
     let fault = || {
-        format!("{text:?} is no address of a master: write HOST:PORT, HOST, or [IPv6]:PORT, like clock.example.org:4123")
+        format!(
+            "{text:?} is no address of a master: write HOST:PORT, HOST, or [IPv6]:PORT, like clock.example.org:4123"
+        )
     };
     let one = |address: SocketAddr| {
         let ip = address.ip();
@@ -271,7 +271,8 @@ mod tests {
         assert_eq!(master_addr(":4124"), fixed("127.0.0.1:4124"));
         assert_eq!(master_addr("clock.example.org"), Ok(MasterAddress::Named("clock.example.org".into(), None)));
         assert_eq!(master_addr("clock_1.:5"), Ok(MasterAddress::Named("clock_1.".into(), Some(5))));
-        for wrong in ["", ":", ":0", "a:0", "a:65536", "a:+1", "a b:1", "1.2.3:4", "300.1.1.1", "0.0.0.0:1", "a..b", "-:x"]
+        for wrong in
+            ["", ":", ":0", "a:0", "a:65536", "a:+1", "a b:1", "1.2.3:4", "300.1.1.1", "0.0.0.0:1", "a..b", "-:x"]
         {
             assert!(master_addr(wrong).is_err(), "{wrong}");
         }

@@ -51,10 +51,7 @@ fn a_transaction_goes_as_saturns_does() {
     let (mut transaction, mut out) = begin(&config);
     let first = TxMsg::read(&out).unwrap();
     assert_eq!((first.id.as_slice(), first.seq), (ID, 1));
-    assert_eq!(
-        first.inner,
-        Some(Inner::InitialReport(InitialReport { time: EPOCH_NS, name: b"node-a".to_vec() }))
-    );
+    assert_eq!(first.inner, Some(Inner::InitialReport(InitialReport { time: EPOCH_NS, name: b"node-a".to_vec() })));
     let opened = transaction.open(master(), &report(2, 0, 40)).unwrap();
     assert_eq!(transaction.answer(opened, reading(90).real, reading(100), &mut out), Outcome::Answer);
     let answer = TxMsg::read(&out).unwrap();
