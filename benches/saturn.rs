@@ -1,4 +1,5 @@
-//! What a Saturn master costs and how well it measures, with real daemons on loopback. Run: `cargo bench --bench saturn`.
+//! What a Saturn master costs and how well it measures, with real daemons on loopback. Run:
+//! `cargo bench --bench saturn`.
 //!
 //! 1. Messages that one core serves in a second: messages answered by processor time spent (all threads of the daemon,
 //!    from schedstat), so that neither the load's own cost nor other programs count. Beside it a bare echo of datagrams
@@ -126,16 +127,16 @@ fn master_under_load() -> f64 {
     let process = format!("/proc/{}", daemon.child.id());
     let socket = asker();
     let (mut out, mut begun, mut sent) = (Vec::new(), 0u64, 0u64);
-    let mut live = HashMap::new();
-    let mut begin = |live: &mut HashMap<Vec<u8>, slave::Transaction>, out: &mut Vec<u8>| {
+    let mut live: HashMap<Vec<u8>, slave::Transaction> = HashMap::new();
+    let mut begin = |out: &mut Vec<u8>| {
         begun += 1;
         let id = slave::transaction_id(to, begun);
         let transaction = slave::Transaction::begin(&config, to, id.clone(), now(), out);
-        live.insert(id, transaction);
         socket.send_to(out, to).expect("loopback takes it");
+        (id, transaction)
     };
     let spent_s = processor_s(&process);
-    (0..WINDOW).for_each(|_| begin(&mut live, &mut out));
+    live.extend((0..WINDOW).map(|_| begin(&mut out)));
     let (began, mut buffer) = (Instant::now(), [0; 2_048]);
     while began.elapsed() < LOAD {
         let (len, from) = socket.recv_from(&mut buffer).expect("the master answers everything");
@@ -147,7 +148,7 @@ fn master_under_load() -> f64 {
             slave::Outcome::Answer => drop(socket.send_to(&out, to).expect("loopback takes it")),
             slave::Outcome::Finished(_) => {
                 live.remove(&message.id);
-                begin(&mut live, &mut out);
+                live.extend([begin(&mut out)]);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! `llts saturn` as its users meet it: real daemons on loopback sockets, both roles, crowds, keys and signals. No packet
-//! leaves the machine and no clock is steered.
+//! `llts saturn` as its users meet it: real daemons on loopback sockets, both roles, crowds, keys and signals. No
+//! packet leaves the machine and no clock is steered.
 
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
@@ -105,7 +105,7 @@ fn both_roles_make_whole_transactions_and_the_error_is_at_most_the_latency() {
         let more: Vec<&str> = more.split_whitespace().collect();
         let (master, address) = master(&[&["--rounds", rounds], &more[..]].concat());
         let words = ["--master-addr", &address, "--name", "node-a", "--virtual-offset", "2s", "--json"];
-        let slave = Daemon::start(&[&words, &["--log-level", "debug"], &more[..]].concat());
+        let slave = Daemon::start(&[&words[..], &["--log-level", "debug"], &more].concat());
         let found = master.event("offset");
         assert_eq!(found["trips"].to_string(), rounds);
         assert_eq!(found["client_name"], "node-a");

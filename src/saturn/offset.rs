@@ -6,8 +6,8 @@
 
 /// A NaN as x86 makes it of 0/0, with which Saturn reports that it kept no trip.
 const NAN: f64 = f64::from_bits(0xfff8_0000_0000_0000);
-/// What a trip's delay may exceed the round trip by, ns, because one is measured on a clock that is being steered and the
-/// other is not; also this fraction of the round trip, see [`SLACK_SHARE`].
+/// What a trip's delay may exceed the round trip by, ns, because one is measured on a clock that is being steered and
+/// the other is not; also this fraction of the round trip, see [`SLACK_SHARE`].
 const SLACK_NS: i64 = 100_000;
 /// See [`SLACK_NS`].
 const SLACK_SHARE: i64 = 8;
@@ -54,8 +54,8 @@ impl Trip {
     }
 }
 
-/// As Saturn computes it (its final code): of three trips and more those are kept whose round trip is *shorter* than the
-/// one at 60 % of them all in order, but at least than the fourth; the mean of what is kept. Equal round trips leave
+/// As Saturn computes it (its final code): of three trips and more those are kept whose round trip is *shorter* than
+/// the one at 60 % of them all in order, but at least than the fourth; the mean of what is kept. Equal round trips leave
 /// nothing, and nothing is NaN.
 #[must_use]
 pub fn as_saturn(trips: &[Trip]) -> Estimate {
@@ -81,8 +81,8 @@ pub fn as_saturn(trips: &[Trip]) -> Estimate {
     Estimate { offset_ms: offsets_ms / f64::from(kept), latency_ms: latencies_ms / f64::from(kept) }
 }
 
-/// The mean of the quarter of the trips (at least one) that had the lowest delay, as NTP's clock filter has it: whatever
-/// waited in a queue waited on one way only. Trips during which a clock was set are left out, unless there is nothing
+/// The mean of the quarter of the trips (at least one) that had the lowest delay, as NTP's clock filter has it:
+/// whatever waited in a queue waited on one way only. Trips during which a clock was set are left out, unless there is nothing
 /// else. Integers until the end, so that a clock that is off by decades is measured as well as a good one.
 ///
 /// # Panics

@@ -1,5 +1,5 @@
-//! The transactions of a master: a table of a fixed number of places, each of a fixed size, and the memory of those that
-//! have ended. Memory is reserved at the start, used as places are first needed, and never given back or moved.
+//! The transactions of a master: a table of a fixed number of places, each of a fixed size, and the memory of those
+//! that have ended. Memory is reserved at the start, used as places are first needed, and never given back or moved.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};

@@ -1,5 +1,5 @@
-//! A Saturn master's loop: read, verify, read the clocks, answer. It allocates (the protocol's messages are protobuf) and
-//! is no hot thread in the sense of the native engine.
+//! A Saturn master's loop: read, verify, read the clocks, answer. It allocates (the protocol's messages are protobuf)
+//! and is no hot thread in the sense of the native engine.
 
 use std::io;
 use std::net::SocketAddr;

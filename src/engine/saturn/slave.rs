@@ -1,5 +1,5 @@
-//! A Saturn slave's loop: a report at once, then one every interval, and one whenever SIGHUP comes. Each transaction has
-//! a socket of its own, as Saturn's have.
+//! A Saturn slave's loop: a report at once, then one every interval, and one whenever SIGHUP comes. Each transaction
+//! has a socket of its own, as Saturn's have.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
