@@ -82,8 +82,8 @@ pub fn as_saturn(trips: &[Trip]) -> Estimate {
 }
 
 /// The mean of the quarter of the trips (at least one) that had the lowest delay, as NTP's clock filter has it:
-/// whatever waited in a queue waited on one way only. Trips during which a clock was set are left out, unless there is nothing
-/// else. Integers until the end, so that a clock that is off by decades is measured as well as a good one.
+/// whatever waited in a queue waited on one way only. Trips during which a clock was set are left out, unless there is
+/// nothing else. Integers until the end, so that a clock that is off by decades is measured as well as a good one.
 ///
 /// # Panics
 /// Without a trip there is no offset.

@@ -37,7 +37,7 @@ pub(super) struct SaturnArgs {
     pub master_addr: Option<MasterAddress>,
     /// The shared key; every user of the machine can read it with ps: prefer --key-file or the environment's
     /// SATURN_HMAC_KEY
-    #[arg(long, value_name = "KEY", conflicts_with = "key_file", hide_env_values = true)]
+    #[arg(long, value_name = "KEY", conflicts_with = "key_file")]
     pub hmac_key: Option<String>,
     /// File that holds the shared key on one line, readable by its owner only
     #[arg(long, value_name = "FILE")]
@@ -77,14 +77,14 @@ pub(super) struct SaturnArgs {
 /// How important a line is; a level shows its own lines and those above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Level {
-    /// Nothing of this program's is as bad as that.
+    /// Failures of the program itself
     #[value(alias = "fatal")]
     Error,
-    /// An offset over the threshold, a report that failed.
+    /// Offsets over the threshold too, and reports that came to nothing
     Warn,
-    /// Offsets.
+    /// Every offset too
     Info,
-    /// Every transaction's beginning.
+    /// The beginning of every transaction too
     #[value(alias = "trace")]
     Debug,
 }
