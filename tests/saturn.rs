@@ -176,7 +176,9 @@ fn two_thousand_slaves_at_once_lose_no_transaction() {
             while let Ok((len, from)) = socket.recv_from(&mut datagram) {
                 let Ok(opened) = transaction.open(from, &datagram[..len]) else { continue };
                 match transaction.answer(opened, now().real, now(), &mut out) {
-                    slave::Outcome::Answer => drop(socket.send_to(&out, address).unwrap()),
+                    slave::Outcome::Answer => {
+                        socket.send_to(&out, address).unwrap();
+                    }
                     slave::Outcome::Finished(finished) => {
                         *told = Some(finished);
                         left -= 1;
