@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use llts::exchange::{Config, Outgoing, Protocol, Roster, Tally};
 use llts::flow::{Claim, Event, Mapping, Role, Stamp, StampClass};
-use llts::unit::{BootId, ClusterId, KeyId, Name, NodeId, RawTime, VirtualTime};
+use llts::saturn;
+use llts::unit::{BootId, ClusterId, KeyId, Name, NodeId, RawTime, RealTime, VirtualTime};
 use llts::wire::{DATAGRAM_LEN, Identity, Keyring, Message, SEALED_LEN};
 
 type Datagram = [u8; DATAGRAM_LEN];
@@ -304,4 +305,105 @@ impl World<'_> {
         assert!(events <= 4 * CAPACITY + 64, "{events} events of one call");
         assert!(self.nodes[node].alive() <= CAPACITY);
     }
+}
+
+/// Saturn's parser and both its roles: bytes as they are, bytes well signed, true packets changed, repeated and late,
+/// and passing time. Nothing panics, what is refused is counted once and changes nothing, what is answered is genuine,
+/// and a sound offset is a number. Returns how many transactions were finished.
+pub fn saturn_datagrams(data: &[u8]) -> u64 {
+    use saturn::message::{Inner, TxMsg};
+    use saturn::{master, slave};
+    let mut script = Script(data.iter());
+    let (key, compat) = (saturn::key::Key::new(b"fuzz"), script.byte() % 2 == 1);
+    let mut now_ns = 1_000_000_000;
+    let config = master::Config { key: key.clone(), rounds: 1 + u32::from(script.byte() % 4), compat };
+    let mut master = master::Master::new(config, RawTime::from_nanos(now_ns), 7);
+    let config = slave::Config { key: key.clone(), name: b"s".to_vec(), compat };
+    let at = |now_ns: i64| saturn::Reading {
+        real: RealTime::from_nanos(now_ns.wrapping_add(1_790_000_000_000_000_000)),
+        raw: RawTime::from_nanos(now_ns),
+    };
+    // Every datagram that was sent by either, in order.
+    let mut sent: Vec<Vec<u8>> = vec![Vec::new()];
+    let (mut ids, mut finished) = (0u64, 0);
+    let mut out = Vec::new();
+    let mut begin = |now_ns: i64, out: &mut Vec<u8>| {
+        ids += 1;
+        slave::Transaction::begin(&config, address(0), slave::transaction_id(address(1), ids), at(now_ns), out)
+    };
+    let mut transaction = begin(now_ns, &mut out);
+    sent.push(out.clone());
+    while !script.is_over() && sent.len() < 4_096 {
+        let choice = script.byte();
+        now_ns += 1i64 << (script.byte() % 36);
+        master.sweep(RawTime::from_nanos(now_ns));
+        let back = match choice % 8 {
+            0..=4 => 1 + usize::from(choice % 8 == 4),
+            _ => 1 + usize::from(script.byte()),
+        };
+        let mut datagram = sent[sent.len().saturating_sub(back)].clone();
+        match choice / 8 % 8 {
+            0 => {
+                transaction = begin(now_ns, &mut out);
+                datagram.clone_from(&out);
+                sent.push(out.clone());
+            }
+            1 => {
+                for _ in 0..script.byte() % 4 {
+                    let at = usize::from(script.byte()) % datagram.len().max(1);
+                    if let Some(byte) = datagram.get_mut(at) {
+                        *byte = script.byte();
+                    }
+                }
+            }
+            2 => datagram = (0..script.byte()).map(|_| script.byte()).collect(),
+            3 => {
+                // A member lies.
+                if let Ok(mut message) = TxMsg::read(&datagram) {
+                    match &mut message.inner {
+                        Some(Inner::Report(report)) => report.diff = report.diff.wrapping_add(script.word() as i64),
+                        Some(Inner::InitialReport(report)) => report.time = script.word() as i64,
+                        Some(Inner::Fin(fin)) => fin.offset = Some(f64::from_bits(script.word())),
+                        None => {}
+                    }
+                    message.seq = message.seq.wrapping_add(i32::from(script.byte() % 3) - 1);
+                    key.sign(&mut message);
+                    message.write(&mut datagram);
+                }
+            }
+            _ => {}
+        }
+        let (before, live) = (master.refusals().total(), master.live());
+        match master.open(&datagram) {
+            Ok(opened) => {
+                let (arrived, now) = (at(now_ns - i64::from(script.byte())).real, at(now_ns));
+                let outcome = master.answer(opened, arrived, now, &mut out);
+                if outcome != master::Outcome::Ended {
+                    let answer = TxMsg::read(&out).expect("what is written can be read");
+                    assert!(key.is_genuine(&answer));
+                    sent.push(out.clone());
+                }
+                if let master::Outcome::Finished(found) = outcome {
+                    finished += 1;
+                    assert!(compat || found.estimate.offset_ms.is_finite());
+                }
+                assert_eq!(master.refusals().total(), before);
+            }
+            Err(reason) => {
+                assert!(!reason.as_str().is_empty());
+                assert_eq!((master.refusals().total(), master.live()), (before + 1, live));
+            }
+        }
+        let datagram = sent.last().expect("the first is never taken away").clone();
+        let before = transaction.refusals().total();
+        match transaction.open(address(0), &datagram) {
+            Ok(opened) => {
+                if transaction.answer(opened, at(now_ns).real, at(now_ns), &mut out) == slave::Outcome::Answer {
+                    sent.push(out.clone());
+                }
+            }
+            Err(_) => assert_eq!(transaction.refusals().total(), before + 1),
+        }
+    }
+    finished
 }

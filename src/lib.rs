@@ -13,6 +13,9 @@ pub mod unit;
 pub mod exchange;
 pub mod wire;
 
+// The older program's protocol, beside the native one.
+pub mod saturn;
+
 pub mod consensus;
 pub mod filter;
 pub mod pipeline;

@@ -72,6 +72,31 @@ pub const OSCILLATOR_RATE_MAX: f64 = 500e-6;
 /// Drift of an uncorrected oscillator against its last known rate that the hard bound allows for (seconds per second).
 pub const DRIFT_RATE: f64 = 1e-6;
 
+/// The longest datagram of Saturn's protocol, bytes: what Saturn reads of one.
+pub const SATURN_DATAGRAM_BYTES_MAX: usize = 1024;
+/// The longest name of a slave, bytes: with an id of the usual form its first datagram is just as long as may be.
+pub const SATURN_NAME_BYTES_MAX: usize = 943;
+/// Transactions that a Saturn master has under way at one time.
+pub const SATURN_TRANSACTIONS_MAX: usize = 10_000;
+/// Ended transactions that a master remembers, to refuse their packets: an hour of 3,000 slaves at the usual interval.
+pub const SATURN_ENDED_MAX: usize = 65_536;
+/// A slave waits this long for the master's next message, ns; also the longest that an honest peer can have held one.
+pub const SATURN_PATIENCE_NS: i64 = 5_000_000_000;
+/// Time between two looks for abandoned transactions, ns.
+pub const SATURN_SWEEP_NS: i64 = 30_000_000_000;
+/// A transaction without a message for longer than this is abandoned, ns.
+pub const SATURN_EXPIRY_NS: i64 = 60_000_000_000;
+/// Messages a slave answers in one transaction before it takes the master for one that never ends.
+pub const SATURN_LEGS_MAX: u32 = 10_000;
+/// Events of a Saturn node that wait to be printed, before further ones are dropped and counted.
+pub const SATURN_EVENTS: usize = 4_096;
+/// Bytes asked for the packets that wait at a Saturn master: the first words of 2,000 slaves at once, as the kernel
+/// counts them.
+pub const SATURN_RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(SATURN_NAME_BYTES_MAX < SATURN_DATAGRAM_BYTES_MAX);
+const _: () = assert!(SATURN_TRANSACTIONS_MAX < SATURN_ENDED_MAX, "what has just expired must be remembered");
+const _: () = assert!(SATURN_EXPIRY_NS > SATURN_PATIENCE_NS, "a master outlasts its slaves' patience");
 const _: () = assert!(PEERS_MAX <= u128::BITS as usize, "a verdict marks peers in 128 bits");
 const _: () = assert!(CANDIDATES_MAX < PEERS_MAX);
 const _: () = assert!(KEYS_MAX >= 2 + 2 * PEERS_MAX, "two live keys for every peer");

@@ -28,3 +28,10 @@ fn whatever_happens_to_the_protocol_it_stays_within_its_bounds() {
         (0..3_000).map(|seed| bodies::protocol_datagrams(&bytes(seed, 200 + (seed % 2_000) as usize))).sum();
     assert!(exchanges > 3_000, "only {exchanges} exchanges came of it: the scripts lead nowhere");
 }
+
+#[test]
+fn whatever_saturn_is_told_it_refuses_or_answers() {
+    let finished: u64 =
+        (0..5_000).map(|seed| bodies::saturn_datagrams(&bytes(seed, 100 + (seed % 1_000) as usize))).sum();
+    assert!(finished > 1_000, "only {finished} transactions came of it: the scripts lead nowhere");
+}

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::{Failure, say};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
+use super::saturn::SaturnArgs;
 use super::sim::SimArgs;
 use crate::engine::PollMode;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
@@ -42,6 +43,8 @@ pub(super) enum Command {
     Keygen(KeygenArgs),
     /// Simulate a cluster in virtual time and hold it to its bounds
     Sim(SimArgs),
+    /// Watch clocks, or have one watched, by the protocol of the older program Saturn
+    Saturn(Box<SaturnArgs>),
 }
 
 /// Options of `llts run`.

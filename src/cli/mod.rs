@@ -8,6 +8,7 @@ mod exit;
 mod keygen;
 mod quantity;
 mod run;
+mod saturn;
 mod sim;
 mod status;
 
@@ -26,6 +27,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Status(args)) => status::status(&args),
         Ok(Command::Keygen(args)) => keygen::keygen(&args),
         Ok(Command::Sim(args)) => sim::sim(&args),
+        Ok(Command::Saturn(args)) => saturn::saturn(&args),
         Err(failure) => Err(failure),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ mod local;
 mod local_key;
 mod mdns;
 mod names;
+pub mod srv;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -123,6 +123,9 @@ pub enum KeyFault {
     /// No key at all.
     #[error("there is no key in it: make one with `llts keygen`")]
     Empty,
+    /// More than a secret, or nothing.
+    #[error("it must hold the secret on one line, and nothing else")]
+    OneLine,
     /// Bytes that are no text, or too many of them.
     #[error("it is not the text of a key file: make one with `llts keygen`")]
     NotText,
@@ -141,6 +144,23 @@ pub fn read(path: &Path) -> Result<Vec<KeyLine>, KeyFileError> {
     let malformed = |line, fault| KeyFileError::Malformed { path: path.into(), line, fault };
     let text = text_of(file).map_err(access)?.ok_or_else(|| malformed(None, KeyFault::NotText))?;
     parse(&text).map_err(|(line, fault)| malformed(line, fault))
+}
+
+/// The one secret of the file `path`, which holds it as a line of text and nothing else; as private as a key file.
+///
+/// # Errors
+/// One sentence, see [`KeyFileError`].
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+    let access = |error| KeyFileError::Access { path: path.into(), error };
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(access)?;
+    check(&file.metadata().map_err(access)?, path)?;
+    let malformed = |fault| KeyFileError::Malformed { path: path.into(), line: None, fault };
+    let text = text_of(file).map_err(access)?.ok_or_else(|| malformed(KeyFault::NotText))?;
+    let mut lines = text.lines();
+    match (lines.next(), lines.next()) {
+        (Some(secret), None) if !secret.is_empty() => Ok(Zeroizing::new(secret.to_owned())),
+        _ => Err(malformed(KeyFault::OneLine)),
+    }
 }
 
 /// The key of `--hmac-key`: `HEX:...`, `B64:...`, or the characters themselves.
@@ -312,6 +332,18 @@ mod tests {
         assert_eq!(keys[0], KeyLine { id: 1, bytes: bytes.clone(), node: None });
         assert_eq!(keys[1], KeyLine { id: 2, bytes, node: Some("db1:4123".into()) });
         assert_eq!(keys.len(), 2);
+    }
+
+    #[test]
+    fn a_secret_is_one_line_of_a_private_file() {
+        for (text, secret) in
+            [("s p\n", Some("s p")), ("s", Some("s")), ("s\r\n", Some("s")), ("", None), ("\n", None), ("a\nb\n", None)]
+        {
+            let (_dir, path) = key_file(text.as_bytes(), 0o600);
+            assert_eq!(read_secret(&path).ok().as_ref().map(|s| s.as_str()), secret, "{text:?}");
+        }
+        let (_dir, path) = key_file(b"s", 0o644);
+        assert!(matches!(read_secret(&path), Err(KeyFileError::Exposed { .. })));
     }
 
     #[test]

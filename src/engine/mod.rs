@@ -11,6 +11,7 @@ mod logging;
 mod notes;
 mod poll_mode;
 mod ring;
+pub mod saturn;
 mod settings;
 mod snapshot;
 mod start;

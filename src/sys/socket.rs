@@ -23,9 +23,10 @@ const PENDING_ERRORS: usize = 16;
 /// How to open a socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Bytes of packets that wait to be read; the kernel doubles it, and cuts it to `net.core.rmem_max`.
+    /// Bytes of packets that wait to be read; the kernel doubles it, and without CAP_NET_ADMIN cuts it to
+    /// `net.core.rmem_max`.
     pub receive_buffer_bytes: Option<usize>,
-    /// Bytes of packets that wait to be sent; likewise.
+    /// Bytes of packets that wait to be sent; doubled likewise, and cut to `net.core.wmem_max`.
     pub send_buffer_bytes: Option<usize>,
     /// Differentiated services code point of what is sent, 0 to 63 (46 is expedited forwarding).
     pub dscp: Option<u8>,
@@ -152,7 +153,9 @@ impl StampedSocket {
             let every_address = address.ip() == IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
             socket.set_only_v6(!every_address).map_err(explain)?;
         }
-        if let Some(bytes) = options.receive_buffer_bytes {
+        if let Some(bytes) = options.receive_buffer_bytes
+            && nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &bytes).is_err()
+        {
             socket.set_recv_buffer_size(bytes).map_err(explain)?;
         }
         if let Some(bytes) = options.send_buffer_bytes {
@@ -205,6 +208,18 @@ impl StampedSocket {
             kernel_transmit: has(uapi::STAMPS_SOFTWARE),
             nic: has(uapi::STAMPS_ALL),
         })
+    }
+
+    /// Asks for the kernel's stamps of what arrives and for no others: sending costs nothing more. False if the kernel
+    /// has none to give. The first packets may come without, see [`StampedSocket::enable_stamps`].
+    ///
+    /// # Errors
+    /// If the socket does not even answer what it has granted.
+    pub fn enable_receive_stamps(&mut self) -> io::Result<bool> {
+        // Refused or not is what the socket says next.
+        let _ = set_stamps(self.as_raw_fd(), uapi::STAMPS_RECEIVE);
+        self.flags = stamps(self.as_raw_fd())?;
+        Ok(self.flags & uapi::STAMPS_RECEIVE == uapi::STAMPS_RECEIVE)
     }
 
     /// The address and port the socket is bound to.
