@@ -1,0 +1,159 @@
+"""What is held against what happened. Each check has a name, so that it can be run and reported alone, and says in one line
+what it saw and what it asks."""
+import statistics
+
+from . import sampling
+
+# A clock whose kernel calls it synchronised may be further from another such clock than its maxerror never. The kernel's
+# unit is a microsecond, so one is granted.
+GRAIN_NS = 1_000
+
+
+class Check:
+    """The outcome of one check: good, failed, or not to be had (`ok` is None) in this run."""
+
+    def __init__(self, name, ok, seen):
+        self.name, self.ok, self.seen = name, ok, seen
+
+    def line(self):
+        return f"{'skip' if self.ok is None else 'good' if self.ok else 'FAIL'}  {self.name}: {self.seen}"
+
+
+def us(ns):
+    return "unknown" if ns is None else f"{ns / 1e3:.1f} us" if abs(ns) < 1e6 else f"{ns / 1e6:.3f} ms"
+
+
+def truth_is_exact(lab):
+    """The truth itself is checked first: without it nothing below means anything."""
+    found = []
+    for guest in lab.guests:
+        seen = guest.validation
+        found.append(Check(
+            f"truth.{guest.name}",
+            # Both brackets allow for the grain of a nanosecond and of the counters of two cores.
+            seen["offset_exact"] and min(seen["offset_above_low_ns"], seen["offset_below_high_ns"]) > -100
+            and seen["page_outside_ns"] <= 1,
+            f"offset {'exact' if seen['offset_exact'] else 'guessed'}, inside its bracket of "
+            f"{us(seen['meeting_bracket_ns'])} by {us(min(seen['offset_above_low_ns'], seen['offset_below_high_ns']))}; "
+            f"the guest's own readings outside by {seen['page_outside_ns']} ns (asked: at most 1)"))
+    return found
+
+
+def agreement(lab, from_s, to_s, factor=1.5):
+    """Median pairwise distance against the median of one exchange's own asymmetry."""
+    distances = [d for sample in lab.sampler.between(from_s, to_s) for d in sample.pairs().values()]
+    if not distances or not lab.asymmetry_ns:
+        return Check("agreement.median", None, f"{len(distances)} samples and {len(lab.asymmetry_ns)} exchanges")
+    median, single = statistics.median(distances), statistics.median(lab.asymmetry_ns)
+    return Check("agreement.median", median <= factor * single,
+                 f"median pairwise |true error| {us(median)}, median asymmetry of one exchange {us(single)}, "
+                 f"ratio {median / single:.2f} (asked: at most {factor})")
+
+
+def converged(lab, name, took_s, limit_ns, within_s):
+    seen = "never" if took_s is None else f"after {took_s:.1f} s"
+    return Check(name, took_s is not None and took_s <= within_s,
+                 f"within {us(limit_ns)} of each other for good {seen} (asked: {within_s:.0f} s)")
+
+
+def steps_at_start(lab, started_s, threshold_ns, moved_ns):
+    """At most one step for each clock, and one for each that had clearly further to go than the threshold; only at start."""
+    per_guest = {n: [] for n in range(len(lab.guests))}
+    for at_s, n, step_ns in lab.sampler.steps:
+        if at_s >= started_s:
+            per_guest[n].append((at_s - started_s, step_ns))
+    bad = []
+    for n, steps in per_guest.items():
+        due = moved_ns[n] is not None and abs(moved_ns[n]) > 1.5 * threshold_ns
+        if len(steps) > 1 or (due and not steps) or any(at_s > 20 for at_s, _ in steps):
+            bad.append(n)
+    told = "; ".join(f"{lab.guests[n].name} " + (", ".join(f"{us(ns)} at {at:.1f} s" for at, ns in steps) or "none")
+                     for n, steps in per_guest.items())
+    return Check("steps.once", not bad, f"{told} (asked: one for whoever is {us(threshold_ns)} off, within 20 s; never two)")
+
+
+def steps_after(lab, from_s, allowed=(), name="steps.none-after"):
+    """No step after the start; `allowed` are those of the adversary: guest and size."""
+    steps = [(at, n, ns) for at, n, ns in lab.sampler.steps if at >= from_s]
+    for guest, size in allowed:
+        for step in steps:
+            if step[1] == guest and abs(step[2] - size) < 1000:
+                steps.remove(step)
+                break
+    told = ", ".join(f"{lab.guests[n].name} {us(ns)} at {at:.1f} s" for at, n, ns in steps)
+    return Check(name, not steps, f"{told or 'none'} (asked: none)")
+
+
+def maxerror_holds(lab, from_s=0.0, name="kernel.maxerror"):
+    """Whenever a kernel calls itself synchronised, no other synchronised clock is further away than its maxerror."""
+    broken, judged, worst = [], 0, 0.0
+    known = {}
+    for said in lab.said:
+        known[said.guest] = said
+        if said.at_s < from_s or not said.synchronised:
+            continue
+        distances = said.distances_ns(lab.sampler)
+        if distances is None:
+            continue
+        for other, distance in distances.items():
+            last = known.get(other)
+            if last is None or not last.synchronised or said.at_s - last.at_s > 1.0:
+                continue
+            judged += 1
+            worst = max(worst, distance / max(said.maxerror_ns, 1))
+            if distance > said.maxerror_ns + GRAIN_NS:
+                broken.append((said, distance))
+    told = ""
+    if broken:
+        said, distance = broken[0]
+        told = f"; first: {lab.guests[said.guest].name} at {said.at_s:.1f} s was {us(distance)} away, said {us(said.maxerror_ns)}"
+    return Check(name, None if not judged else not broken,
+                 f"broken {len(broken)} times in {judged} pairs, worst distance / maxerror {worst:.2f}{told} (asked: 0 times)")
+
+
+def synchronised_at(lab, at_s):
+    """The kernel says synchronised, with nanoseconds and its own loop off, in the last line of each guest before `at_s`."""
+    bad, told = [], []
+    for guest in lab.guests:
+        lines = [said for said in lab.said if said.guest == guest.number and at_s - 2 <= said.at_s <= at_s]
+        if not lines:
+            bad.append(guest.name)
+            told.append(f"{guest.name} says nothing")
+            continue
+        said = lines[-1]
+        if not said.synchronised or said.status & sampling.STA_PLL or not said.status & sampling.STA_NANO \
+                or said.maxerror_ns >= 16e9:
+            bad.append(guest.name)
+        told.append(f"{guest.name} status {said.status:#x} maxerror {us(said.maxerror_ns)} esterror {us(said.esterror_ns)} "
+                    f"freq {said.freq_ppm:+.2f} ppm")
+    return Check("kernel.synchronised", not bad, "; ".join(told))
+
+
+def unsynchronised_at_exit(lab):
+    """After SIGTERM: gone, STA_UNSYNC set, and the frequency left where it was."""
+    bad, told = [], []
+    for n, seen in lab.at_exit.items():
+        drift = (seen["after"]["freq"] - seen["before"]["freq"]) / 65536
+        unsync = bool(seen["after"]["status"] & sampling.STA_UNSYNC)
+        if not seen["gone"] or not unsync or abs(drift) > 5:
+            bad.append(n)
+        told.append(f"{lab.guests[n].name} {'gone' if seen['gone'] else 'still there'}, "
+                    f"{'unsynchronised' if unsync else 'still called synchronised'}, frequency moved {drift:+.2f} ppm")
+    return Check("exit.kernel", not bad and bool(told), "; ".join(told))
+
+
+def slew_within(lab, from_s, limit_ppm):
+    """No clock was ever set to run faster or slower than the limit allows, as its kernel's multiplier shows."""
+    worst = max((abs(rate) for sample in lab.sampler.between(from_s, 1e9) for rate in sample.rate if rate is not None),
+                default=None)
+    # The limit is around the cluster's own rate: the guests' oscillators are off by up to 100 ppm.
+    return Check("slew.limit", None if worst is None else worst * 1e6 <= limit_ppm + 120,
+                 f"fastest {0 if worst is None else worst * 1e6:.1f} ppm (asked: {limit_ppm:.0f} ppm, and 120 for oscillators)")
+
+
+def said_in_log(lab, n, name, text, words):
+    """One of the words stands in what a guest's llts logged after something happened."""
+    import re
+    lines = [line for line in text.splitlines() if re.search(words, line, re.IGNORECASE)]
+    return Check(name, bool(lines), f"{lab.guests[n].name}: {lines[0].strip()[:160] if lines else 'no line of its log'} "
+                 f"(asked: one that has {words})")

@@ -1,0 +1,94 @@
+"""What a run prints: the true error over time as a table, and everything as one JSON object."""
+import statistics
+
+from .checks import us
+
+
+def table(lab, rows=24):
+    """True offsets of the guests from the mean of those that are there, with what each said of itself."""
+    sampler = lab.sampler
+    if not sampler.samples:
+        return []
+    first, last = sampler.samples[0].at_s, sampler.samples[-1].at_s
+    head = f"{'time':>7}  {'spread':>12}"
+    for guest in lab.guests:
+        head += f"  {guest.name + ' minus mean':>14} {'rate':>9} {'maxerror':>11} {'state':>8}"
+    lines = [head]
+    events = list(sampler.events)
+    for row in range(rows + 1):
+        at_s = first + (last - first) * row / rows
+        while events and events[0][0] <= at_s:
+            lines.append(f"{events[0][0]:6.1f}s  -- {events[0][1]}")
+            events.pop(0)
+        sample = min(sampler.samples, key=lambda s: abs(s.at_s - at_s))
+        there = [real for real in sample.real_ns if real is not None]
+        mean = there[0] + sum(real - there[0] for real in there) / len(there) if there else 0
+        line = f"{sample.at_s:6.1f}s  {us(sample.spread_ns()) if len(there) > 1 else '-':>12}"
+        for n, real in enumerate(sample.real_ns):
+            said = last_said(lab, n, sample.at_s)
+            state = said and (lab_state(lab, n, sample.at_s) or "-")
+            line += f"  {us(real - mean) if real is not None else '-':>14}"
+            line += f" {sample.rate[n] * 1e6:+8.1f}p" if sample.rate[n] is not None else f" {'-':>9}"
+            line += f" {('unsync' if not said.synchronised else us(said.maxerror_ns)) if said else '-':>11}"
+            line += f" {state or '-':>8}"
+        lines.append(line)
+    lines += [f"{at_s:6.1f}s  -- {text}" for at_s, text in events]
+    return lines
+
+
+def last_said(lab, n, at_s):
+    return next((s for s in reversed(lab.said) if s.guest == n and at_s - 1.5 <= s.at_s <= at_s), None)
+
+
+def lab_state(lab, n, at_s):
+    said = next((s for s in reversed(lab.said) if s.guest == n and s.llts and at_s - 3 <= s.at_s <= at_s), None)
+    return said.llts.get("state") if said else None
+
+
+def costs(lab):
+    """Processor and memory of each llts, in its guest, and of each QEMU out here."""
+    lines = []
+    for n, usage in lab.usage.items():
+        known = [seen for seen in usage if seen]
+        if len(known) < 2:
+            continue
+        cpu, wall = known[-1][0] - known[0][0], known[-1][2] - known[0][2]
+        lines.append(f"{lab.guests[n].name}: llts used {cpu:.2f} s of processor in {wall:.0f} s "
+                     f"({100 * cpu / max(wall, 1):.1f} % of the emulated core), resident {known[-1][1] / 1e6:.1f} MB")
+    return lines
+
+
+def convergence(lab):
+    """When the spread was last above each of some limits, counted from the first start of llts."""
+    started = next((at for at, text in lab.sampler.events if text.startswith("llts started")), 0.0)
+    lines = []
+    for limit_ns in (10e6, 1e6, 100e3, 10e3):
+        above = [s.at_s for s in lab.sampler.samples if s.at_s >= started and (s.spread_ns() or 0) > limit_ns]
+        after = [s for s in lab.sampler.samples if above and s.at_s > above[-1] and s.spread_ns() is not None]
+        if not above:
+            lines.append(f"never further apart than {us(limit_ns)}")
+        elif len(after) < 10:
+            lines.append(f"not within {us(limit_ns)} at the end")
+        else:
+            lines.append(f"within {us(limit_ns)} for good {above[-1] - started:.1f} s after the first start")
+    return lines
+
+
+def document(lab, name, checks):
+    """Everything as one object, for --json."""
+    steady = [d for s in lab.sampler.samples[-int(len(lab.sampler.samples) / 3):] for d in s.pairs().values()]
+    return {
+        "scenario": name, "guests": len(lab.guests), "nic": lab.options.nic,
+        "offsets_ns": lab.options.offsets_ns, "ppm": lab.options.ppm, "kernel": lab.parts.release,
+        "counter_khz": lab.counter.khz, "truth": {guest.name: guest.validation for guest in lab.guests},
+        "checks": [{"name": c.name, "ok": c.ok, "seen": c.seen} for c in checks],
+        "steps": [{"at_s": at, "guest": n, "step_ns": ns} for at, n, ns in lab.sampler.steps],
+        "events": [{"at_s": at, "text": text} for at, text in lab.sampler.events],
+        "median_pair_last_third_ns": statistics.median(steady) if steady else None,
+        "median_exchange_asymmetry_ns": statistics.median(lab.asymmetry_ns) if lab.asymmetry_ns else None,
+        "exchanges": len(lab.asymmetry_ns), "costs": costs(lab), "convergence": convergence(lab),
+        "samples": [{"at_s": round(s.at_s, 4), "spread_ns": s.spread_ns(),
+                     "behind_first_ns": [None if r is None or s.real_ns[0] is None else r - s.real_ns[0] for r in s.real_ns],
+                     "rate_ppm": [None if r is None else r * 1e6 for r in s.rate]} for s in lab.sampler.samples[::5]],
+        "status": lab.status,
+    }
