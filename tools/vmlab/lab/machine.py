@@ -24,15 +24,18 @@ class Died(Exception):
     """A QEMU ended by itself, or its guest does not answer; the message says which and shows its console."""
 
 
-def dying_with_us():
-    """In the child: be killed when the laboratory is, however it ends."""
-    LIBC.prctl(1, signal.SIGKILL)
+def dying_with_us(nice):
+    """For the child: be killed when the laboratory is, however it ends; and be as nice as asked."""
+    def prepare():
+        LIBC.prctl(1, signal.SIGKILL)
+        os.nice(nice)
+    return prepare
 
 
 class Hub:
     """Joins the guests' networks: what one sends, all others receive."""
 
-    def __init__(self, parts, folder, guests):
+    def __init__(self, parts, folder, guests, nice):
         words = [parts.qemu, "-M", "none", "-nodefaults", "-no-user-config", "-display", "none"]
         for n in range(guests):
             words += ["-netdev", f"dgram,id=d{n},local.type=unix,local.path={folder}/hub{n},"
@@ -40,7 +43,7 @@ class Hub:
             words += ["-netdev", f"hubport,id=p{n},hubid=0,netdev=d{n}"]
         self.log = open(folder + "/hub.log", "wb")
         self.process = subprocess.Popen(words, env=parts.environment, stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=self.log, preexec_fn=dying_with_us)
+                                        stderr=self.log, preexec_fn=dying_with_us(nice))
         deadline = time.monotonic() + 20
         while not all(os.path.exists(f"{folder}/hub{n}") for n in range(guests)):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -56,9 +59,9 @@ class Hub:
 class Guest:
     """One virtual machine."""
 
-    def __init__(self, number, parts, folder, ram, image, counter, nic, ppm):
+    def __init__(self, number, parts, folder, ram, image, counter, nic, ppm, nice):
         self.number, self.parts, self.folder, self.image = number, parts, folder, image
-        self.counter, self.nic, self.ppm = counter, nic, ppm
+        self.counter, self.nic, self.ppm, self.nice = counter, nic, ppm, nice
         self.name = f"n{number}"
         self.ip = f"10.77.0.{number + 1}"
         self.ram = os.path.join(ram, f"ram{number}")
@@ -112,7 +115,7 @@ class Guest:
         self.log = open(path + ".log", "ab")
         self.started = self.counter.read()
         self.process = subprocess.Popen(words, env=self.parts.environment, stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=self.log, preexec_fn=dying_with_us)
+                                        stderr=self.log, preexec_fn=dying_with_us(self.nice))
         self.console = f"{path}.console{self.boots}"
         self.boots += 1
         self.asked = 0

@@ -4,36 +4,41 @@ import statistics
 from .checks import us
 
 
-def table(lab, rows=24):
+def table(lab):
     """True offsets of the guests from the mean of those that are there, with what each said of itself."""
     sampler = lab.sampler
-    if not sampler.samples:
+    events = list(sampler.events)
+    if not sampler.samples or not events:
         return []
-    first, last = sampler.samples[0].at_s, sampler.samples[-1].at_s
     head = f"{'time':>7}  {'spread':>12}"
     for guest in lab.guests:
-        head += f"  {guest.name + ' minus mean':>14} {'rate':>9} {'maxerror':>11} {'state':>8}"
+        head += f"  {guest.name + ' minus mean':>14} {'rate':>10} {'maxerror':>11} {'state':>8}"
     lines = [head]
-    events = list(sampler.events)
-    for row in range(rows + 1):
-        at_s = first + (last - first) * row / rows
+    # From just before the first start: densely while much happens, then every five seconds.
+    first, last = events[0][0], sampler.samples[-1].at_s
+    at_s = first - 0.1
+    while at_s <= last:
         while events and events[0][0] <= at_s:
-            lines.append(f"{events[0][0]:6.1f}s  -- {events[0][1]}")
+            lines.append(f"{events[0][0] - first:6.1f}s  -- {events[0][1]}")
             events.pop(0)
-        sample = min(sampler.samples, key=lambda s: abs(s.at_s - at_s))
-        there = [real for real in sample.real_ns if real is not None]
-        mean = there[0] + sum(real - there[0] for real in there) / len(there) if there else 0
-        line = f"{sample.at_s:6.1f}s  {us(sample.spread_ns()) if len(there) > 1 else '-':>12}"
-        for n, real in enumerate(sample.real_ns):
-            said = last_said(lab, n, sample.at_s)
-            state = said and (lab_state(lab, n, sample.at_s) or "-")
-            line += f"  {us(real - mean) if real is not None else '-':>14}"
-            line += f" {sample.rate[n] * 1e6:+8.1f}p" if sample.rate[n] is not None else f" {'-':>9}"
-            line += f" {('unsync' if not said.synchronised else us(said.maxerror_ns)) if said else '-':>11}"
-            line += f" {state or '-':>8}"
-        lines.append(line)
-    lines += [f"{at_s:6.1f}s  -- {text}" for at_s, text in events]
-    return lines
+        lines.append(row(lab, min(sampler.samples, key=lambda s: abs(s.at_s - at_s)), first))
+        since = at_s - max([at for at, _ in sampler.events if at <= at_s], default=first)
+        at_s += 0.5 if since < 2 else 1.0 if since < 5 else 5.0
+    return lines + [f"{at - first:6.1f}s  -- {text}" for at, text in events]
+
+
+def row(lab, sample, first):
+    there = [real for real in sample.real_ns if real is not None]
+    mean = sum(real - there[0] for real in there) / len(there) if there else 0
+    line = f"{sample.at_s - first:6.1f}s  {us(sample.spread_ns()) if len(there) > 1 else '-':>12}"
+    for n, real in enumerate(sample.real_ns):
+        said = last_said(lab, n, sample.at_s)
+        # An absolute time is subtracted as a whole number before it becomes a float.
+        line += f"  {us(real - there[0] - mean) if real is not None else '-':>14}"
+        line += f" {sample.rate[n] * 1e6:+9.1f}p" if sample.rate[n] is not None else f" {'-':>10}"
+        line += f" {('unsync' if not said.synchronised else us(said.maxerror_ns)) if said else '-':>11}"
+        line += f" {lab_state(lab, n, sample.at_s) or '-':>8}"
+    return line
 
 
 def last_said(lab, n, at_s):
