@@ -42,12 +42,26 @@ def truth_is_exact(lab):
 def agreement(lab, from_s, to_s, factor=1.5):
     """Median pairwise distance against the median of one exchange's own asymmetry."""
     distances = [d for sample in lab.sampler.between(from_s, to_s) for d in sample.pairs().values()]
-    if not distances or not lab.asymmetry_ns:
-        return Check("agreement.median", None, f"{len(distances)} samples and {len(lab.asymmetry_ns)} exchanges")
-    median, single = statistics.median(distances), statistics.median(lab.asymmetry_ns)
+    asymmetry = [abs(exchange.asymmetry_ns) for exchange in lab.exchanges if from_s <= exchange.at_s <= to_s]
+    if not distances or not asymmetry:
+        return Check("agreement.median", None, f"{len(distances)} samples and {len(asymmetry)} exchanges")
+    median, single = statistics.median(distances), statistics.median(asymmetry)
     return Check("agreement.median", median <= factor * single,
                  f"median pairwise |true error| {us(median)}, median asymmetry of one exchange {us(single)}, "
                  f"ratio {median / single:.2f} (asked: at most {factor})")
+
+
+def causal(lab):
+    """No pair of stamps says that a packet arrived before it left."""
+    early = [(delay, exchange) for exchange in lab.exchanges for delay in (exchange.forward_ns, exchange.backward_ns)
+             if delay < -GRAIN_NS]
+    told = ""
+    if early:
+        worst = min(early, key=lambda pair: pair[0])
+        told = (f"; worst {us(worst[0])} at {worst[1].at_s:.1f} s between {lab.guests[worst[1].guest].name} and "
+                f"{lab.guests[worst[1].peer].name}")
+    return Check("stamps.causal", not early if lab.exchanges else None,
+                 f"{len(early)} of {2 * len(lab.exchanges)} packets arrived before they left{told} (asked: none)")
 
 
 def converged(lab, name, took_s, limit_ns, within_s):

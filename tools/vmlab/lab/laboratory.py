@@ -14,6 +14,8 @@ PORT = 4123
 KEY = "HEX:" + "5a" * 32
 BOOT_TIMEOUT_S = 300
 BOOTS_MAX = 4
+# As flow::StampClass numbers them.
+STAMPS = {0: "user", 1: "kernel", 2: "nic"}
 # Closer than this nothing is asked of clocks under emulation.
 AGREED_NS = 100_000
 RECORD_HEAD, RECORD = struct.Struct("<8sHHIQ"), struct.Struct("<QIHBBBBBB4q")
@@ -36,7 +38,7 @@ class Laboratory:
     def _forget(self):
         """Nothing has happened yet."""
         self.pids, self.usage, self.status, self.logs, self.at_exit = {}, {}, {}, {}, {}
-        self.said, self.asymmetry_ns = [], []
+        self.said, self.exchanges = [], []
 
     def supports(self, option):
         """Whether `llts run` has an option."""
@@ -229,35 +231,46 @@ class Laboratory:
                 except (ValueError, KeyError):
                     pass  # the line in which a guest was killed
         self.said.sort(key=lambda said: said.counter)
-        self.asymmetry_ns = asymmetry_ns(records, self.guests)
+        self.exchanges = exchanges_of(records, self.guests, self.sampler)
         return self
 
 
-def asymmetry_ns(records, guests):
-    """Half the difference of an exchange's two true delays, |ns|, for every exchange of every recording: the error that one
-    exchange alone would make. Each stamp is turned into this machine's counter through its guest's raw clock, which is exact;
-    what remains is what the stamps themselves and the wires between were wrong by."""
+class Exchange:
+    """One exchange of a recording, its true delays known: `asymmetry_ns`, half their difference, is the error that this exchange
+    alone would make, and a delay below zero a stamp that cannot be true."""
+
+    __slots__ = ("at_s", "guest", "peer", "forward_ns", "backward_ns", "asymmetry_ns", "stamps")
+
+    def __init__(self, at_s, guest, peer, forward_ns, backward_ns, stamps):
+        self.at_s, self.guest, self.peer, self.stamps = at_s, guest, peer, stamps
+        self.forward_ns, self.backward_ns = forward_ns, backward_ns
+        self.asymmetry_ns = (forward_ns - backward_ns) / 2
+
+
+def exchanges_of(records, guests, sampler):
+    """Every exchange of every recording. Each stamp is turned into this machine's counter through its guest's raw clock, which is
+    exact; what remains is what the stamps themselves were wrong by, and the wires between."""
     nodes, found = {}, []
+    clocks = {n: (guests[n].page.read(), guests[n].offset) for n in records}
     for n, data in records.items():
         if len(data) >= RECORD_HEAD.size and data[:8] == b"llts-rec":
             nodes[RECORD_HEAD.unpack_from(data)[4]] = n
+
+    def counter(n, raw_ns):
+        return clocks[n][0].counter_at_raw(raw_ns) - clocks[n][1]
+
     for n, data in records.items():
-        if len(data) < RECORD_HEAD.size or data[:8] != b"llts-rec":
+        if n not in nodes.values():
             continue
-        size = RECORD_HEAD.unpack_from(data)[2]
+        size, cycle_ns = RECORD_HEAD.unpack_from(data)[2], 1e6 / guests[n].counter.khz
         for at in range(RECORD_HEAD.size, len(data) - size + 1, size):
             fields = RECORD.unpack_from(data, at)
             other = nodes.get(fields[0])
             if other is None:
                 continue
-            mine, theirs = guests[n], guests[other]
             sent, reached, answered, received = fields[-4:]
-            forward = host_counter(theirs, reached) - host_counter(mine, sent)
-            backward = host_counter(mine, received) - host_counter(theirs, answered)
-            found.append(abs(forward - backward) / 2 * 1e6 / mine.counter.khz)
-    return found
-
-
-def host_counter(guest, raw_ns):
-    """This machine's counter when a guest's CLOCK_MONOTONIC_RAW read `raw_ns`."""
-    return guest.page.read().counter_at_raw(raw_ns) - guest.offset
+            forward = counter(other, reached) - counter(n, sent)
+            backward = counter(n, received) - counter(other, answered)
+            stamps = (STAMPS.get(fields[6], "?"), STAMPS.get(fields[5], "?"))
+            found.append(Exchange(sampler.at_s(counter(n, received)), n, other, forward * cycle_ns, backward * cycle_ns, stamps))
+    return sorted(found, key=lambda exchange: exchange.at_s)

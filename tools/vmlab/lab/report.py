@@ -63,6 +63,27 @@ def costs(lab):
     return lines
 
 
+def exchanges(lab):
+    """What single exchanges were worth, by ten seconds: the true delays and half their difference."""
+    if not lab.exchanges:
+        return []
+    first = lab.exchanges[0].at_s
+    lines = [f"{'exchanges':>12} {'number':>7} {'|asymmetry|':>12} {'shortest':>12} {'median delay':>12} {'impossible':>10}  stamps sent/received"]
+    spans = {}
+    for exchange in lab.exchanges:
+        spans.setdefault(int((exchange.at_s - first) // 10), []).append(exchange)
+    for span, members in sorted(spans.items()):
+        delays = [delay for e in members for delay in (e.forward_ns, e.backward_ns)]
+        kinds = {}
+        for e in members:
+            kinds["/".join(e.stamps)] = kinds.get("/".join(e.stamps), 0) + 1
+        lines.append(f"{span * 10:4}..{span * 10 + 10:4} s {len(members):7} "
+                     f"{us(statistics.median(abs(e.asymmetry_ns) for e in members)):>12} {us(min(delays)):>12} "
+                     f"{us(statistics.median(delays)):>12} {sum(d < 0 for d in delays):10}  "
+                     + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())))
+    return lines
+
+
 def convergence(lab):
     """When the spread was last above each of some limits, counted from the first start of llts."""
     started = next((at for at, text in lab.sampler.events if text.startswith("llts started")), 0.0)
@@ -90,8 +111,9 @@ def document(lab, name, checks):
         "steps": [{"at_s": at, "guest": n, "step_ns": ns} for at, n, ns in lab.sampler.steps],
         "events": [{"at_s": at, "text": text} for at, text in lab.sampler.events],
         "median_pair_last_third_ns": statistics.median(steady) if steady else None,
-        "median_exchange_asymmetry_ns": statistics.median(lab.asymmetry_ns) if lab.asymmetry_ns else None,
-        "exchanges": len(lab.asymmetry_ns), "costs": costs(lab), "convergence": convergence(lab),
+        "exchanges": [{"at_s": round(e.at_s, 4), "guest": e.guest, "peer": e.peer, "forward_ns": e.forward_ns,
+                       "backward_ns": e.backward_ns, "stamps": e.stamps} for e in lab.exchanges],
+        "costs": costs(lab), "convergence": convergence(lab),
         "samples": [{"at_s": round(s.at_s, 4), "spread_ns": s.spread_ns(),
                      "behind_first_ns": [None if r is None or s.real_ns[0] is None else r - s.real_ns[0] for r in s.real_ns],
                      "rate_ppm": [None if r is None else r * 1e6 for r in s.rate]} for s in lab.sampler.samples[::5]],

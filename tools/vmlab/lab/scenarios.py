@@ -24,6 +24,7 @@ def begin(lab, *words, threshold=True, settle_s=SETTLE_S, hold_s=8.0):
     lab.boot()
     for guest, offset_ns in zip(lab.guests, lab.options.offsets_ns):
         lab.throw_off(guest, offset_ns)
+    time.sleep(0.3)  # for the sampler, to which these are steps too
     words = list(words)
     if threshold:
         words += ["--step-threshold", f"{STEP_THRESHOLD_NS}ns"]
@@ -59,6 +60,7 @@ def common(lab, played, from_s, to_s, steps=True):
     found.append(checks.converged(lab, "start.converged", played.took_s, played.limit_ns, SETTLE_S))
     if steps:
         found.append(checks.steps_at_start(lab, played.started_s, STEP_THRESHOLD_NS, moved(lab, played.started_s)))
+    found.append(checks.causal(lab))
     found.append(checks.maxerror_holds(lab, played.started_s))
     found.append(checks.synchronised_at(lab, to_s))
     found.append(checks.unsynchronised_at_exit(lab))
@@ -117,6 +119,7 @@ def kill_guest(lab):
     lab.await_up(guest)
     lab.check_truth(guest)
     lab.throw_off(guest, 80_000_000)
+    time.sleep(0.3)
     again_s = lab.sampler.now_s()
     lab.start(victim, "--step-threshold", f"{STEP_THRESHOLD_NS}ns")
     back = recovered(lab, "reboot.agreed", played, within_s=15.0)
@@ -135,6 +138,7 @@ def no_step(lab):
     lab.boot()
     for guest, offset_ns in zip(lab.guests, lab.options.offsets_ns):
         lab.throw_off(guest, offset_ns)
+    time.sleep(0.3)
     started_s = lab.sampler.now_s()
     for n in range(len(lab.guests)):
         lab.start(n, *words)
