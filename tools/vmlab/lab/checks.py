@@ -70,11 +70,12 @@ def converged(lab, name, took_s, limit_ns, within_s):
                  f"within {us(limit_ns)} of each other for good {seen} (asked: {within_s:.0f} s)")
 
 
-def steps_at_start(lab, started_s, threshold_ns, moved_ns):
-    """At most one step for each clock, and one for each that had clearly further to go than the threshold; only at start."""
+def steps_at_start(lab, started_s, until_s, threshold_ns, moved_ns):
+    """At most one step for each clock, and one for each that had clearly further to go than the threshold; only at start. What
+    comes after `until_s`, when something was done to the guests, is for other checks."""
     per_guest = {n: [] for n in range(len(lab.guests))}
     for at_s, n, step_ns in lab.sampler.steps:
-        if at_s >= started_s:
+        if started_s <= at_s < until_s:
             per_guest[n].append((at_s - started_s, step_ns))
     bad = []
     for n, steps in per_guest.items():
@@ -98,20 +99,20 @@ def steps_after(lab, from_s, allowed=(), name="steps.none-after"):
     return Check(name, not steps, f"{told or 'none'} (asked: none)")
 
 
-def maxerror_holds(lab, from_s=0.0, name="kernel.maxerror"):
-    """Whenever a kernel calls itself synchronised, no other synchronised clock is further away than its maxerror."""
+def maxerror_holds(lab, from_s, victim=None, at_s=None, only=None, name="kernel.maxerror"):
+    """Whenever a kernel calls itself synchronised, no other synchronised clock is further away than its maxerror. What something was
+    done to at `at_s` is left out from then on: the others cannot know, and it has a check of its own, which judges `only` it."""
     broken, judged, worst = [], 0, 0.0
     known = {}
     for said in lab.said:
         known[said.guest] = said
-        if said.at_s < from_s or not said.synchronised:
+        if said.at_s < from_s or not said.synchronised or only not in (None, said.guest):
             continue
-        distances = said.distances_ns(lab.sampler)
-        if distances is None:
-            continue
-        for other, distance in distances.items():
+        for other, distance in (said.distances_ns(lab.sampler) or {}).items():
             last = known.get(other)
             if last is None or not last.synchronised or said.at_s - last.at_s > 1.0:
+                continue
+            if at_s is not None and victim in (said.guest, other) and said.at_s >= at_s:
                 continue
             judged += 1
             worst = max(worst, distance / max(said.maxerror_ns, 1))

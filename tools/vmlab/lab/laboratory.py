@@ -251,13 +251,13 @@ def exchanges_of(records, guests, sampler):
     """Every exchange of every recording. Each stamp is turned into this machine's counter through its guest's raw clock, which is
     exact; what remains is what the stamps themselves were wrong by, and the wires between."""
     nodes, found = {}, []
-    clocks = {n: (guests[n].page.read(), guests[n].offset) for n in records}
+    clocks = {n: guests[n].page.read() for n in records}
     for n, data in records.items():
         if len(data) >= RECORD_HEAD.size and data[:8] == b"llts-rec":
             nodes[RECORD_HEAD.unpack_from(data)[4]] = n
 
     def counter(n, raw_ns):
-        return clocks[n][0].counter_at_raw(raw_ns) - clocks[n][1]
+        return guests[n].host_counter(clocks[n].counter_at_raw(raw_ns))
 
     for n, data in records.items():
         if n not in nodes.values():

@@ -17,6 +17,8 @@ from . import truth
 MEMORY_MIB = 160
 # The initramfs lies clear of the tables that microvm puts at the end of its memory and the kernel at its beginning.
 INITRD_AT = 0x5000000
+# A bracket of the counter's offset that is good enough, ns.
+MEETING_NS = 1_000
 LIBC = ctypes.CDLL(None)
 
 
@@ -113,6 +115,8 @@ class Guest:
         self.memory = mmap.mmap(fd, MEMORY_MIB << 20)
         os.close(fd)
         self.log = open(path + ".log", "ab")
+        # What the offset was until a wake changed it: the guest's counter then, the offset before.
+        self.eras = []
         self.started = self.counter.read()
         self.process = subprocess.Popen(words, env=self.parts.environment, stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=self.log, preexec_fn=dying_with_us(self.nice))
@@ -185,11 +189,11 @@ class Guest:
         """Finds the data page and the counter's offset, and checks both against what the guest says."""
         self.page = self.offset = None
         page = truth.Page(self.memory)
-        exact = truth.counter_offset(self.process.pid, self.started, self.counter)
+        exact = self._counter_offset()
         magic = secrets.token_bytes(32)
         words = "".join(f"{int.from_bytes(magic[n:n + 8], 'little'):016x}" for n in range(0, 32, 8))
         bracket = []
-        self.ask("meet " + words, 120, before_answer=lambda: bracket.extend(truth.meet(self.memory, magic, self.counter)))
+        self.ask("meet " + words, 120, before_answer=lambda: bracket.extend(truth.meet(self.memory, magic, self.counter, MEETING_NS * self.counter.khz * 1e-6)))
         low, high, rounds = bracket
         cycle_ns = 1e6 / self.counter.khz
         # Without the exact constant the middle of the bracket serves, half a bracket good.
@@ -210,10 +214,26 @@ class Guest:
         self.offset, self.page = offset, page
         return self.validation
 
+    def _counter_offset(self):
+        """The offset out of QEMU. The two words may be caught between two writes; a few looks make sure of them."""
+        for _ in range(5):
+            found = truth.counter_offset(self.process.pid, self.started, self.counter)
+            if found is not None:
+                return found
+            time.sleep(0.05)
+        return None
+
     def forget_file(self):
         """Takes the name of the memory's file away: both ends have it open, and nothing can be left lying about."""
         if os.path.exists(self.ram):
             os.unlink(self.ram)
+
+    def host_counter(self, counter):
+        """This machine's counter when the guest's was `counter`, also before a wake, but of this boot only."""
+        for until, offset in self.eras:
+            if counter <= until:
+                return counter - offset
+        return counter - self.offset
 
     def pause(self):
         """Stops the process: the guest does nothing, but its counter and so its clock run on."""
@@ -231,10 +251,12 @@ class Guest:
 
     def wake(self):
         """Lets it go on: all its clocks are late by the time it stood still, and the counter's offset is another one."""
+        before, old = self.counter.read(), self.offset
         self._monitor("cont")
-        self.offset = truth.counter_offset(self.process.pid, self.started, self.counter)
+        self.offset = self._counter_offset()
         if self.offset is None:
             raise Died(f"guest {self.name}: the counter's offset after the wake was not found")
+        self.eras.append((before + self.offset, old))
         self.frozen = False
 
     def _monitor(self, command):

@@ -13,6 +13,9 @@ import sys
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 WANTED = ["qemu-system-x86", "busybox-static", "chrony", "linux-image-amd64"]
+# What a kernel wants for being installed, which it is not.
+UNWANTED = ("systemd", "libsystemd", "libnss", "libpam", "udev", "libudev", "initramfs", "klibc", "libklibc", "kmod", "cpio",
+            "linux-base")
 # Modules by file name, with what they depend on found in their own headers.
 MODULES = ["virtio_net", "igb", "virtio-rng"]
 # QEMU learnt igb in 8.0, and dgram sockets in 7.2.
@@ -139,6 +142,8 @@ def fetch(cache, say):
     versions = {}
     for archive in sorted(glob.glob(state + "/archives/*.deb")):
         name, version = os.path.basename(archive).split("_")[:2]
+        if name.startswith(UNWANTED):
+            continue
         versions[name] = version.replace("%3a", ":")
         if name.startswith("linux-image-"):
             unpack_kernel(archive, root)

@@ -169,9 +169,9 @@ def counter_offset(pid, started, counter):
     return found.pop() if len(found) == 1 else None
 
 
-def meet(memory, magic, counter, seconds=2.0, rounds_min=10, timeout_s=60):
-    """Meets the agent of a guest in its memory; returns the lowest and the highest offset that all rounds allow, and how
-    many rounds there were.
+def meet(memory, magic, counter, enough, seconds=10.0, rounds_min=100, timeout_s=60):
+    """Meets the agent of a guest in its memory until the bracket is `enough` counts narrow, or for some seconds; returns the lowest
+    and the highest offset that all rounds allow, and how many rounds there were.
 
     Each round: read the counter, write a number, wait for the guest to answer with its own counter, read the counter again.
     The guest read its counter in between, so guest minus after <= offset <= guest minus before.
@@ -188,7 +188,7 @@ def meet(memory, magic, counter, seconds=2.0, rounds_min=10, timeout_s=60):
     low, high = -(2**63), 2**63
     met_at = time.monotonic()
     number = 0
-    while number < rounds_min or time.monotonic() - met_at < seconds:
+    while number < rounds_min or (high - low > enough and time.monotonic() - met_at < seconds):
         number += 1
         spins = 0
         before = counter.read()
