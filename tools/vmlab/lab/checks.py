@@ -88,15 +88,19 @@ def steps_at_start(lab, started_s, until_s, threshold_ns, moved_ns):
 
 
 def steps_after(lab, from_s, allowed=(), name="steps.none-after"):
-    """No step after the start; `allowed` are those of the adversary: guest and size."""
-    steps = [(at, n, ns) for at, n, ns in lab.sampler.steps if at >= from_s]
-    for guest, size in allowed:
-        for step in steps:
-            if step[1] == guest and abs(step[2] - size) < 1000:
-                steps.remove(step)
-                break
-    told = ", ".join(f"{lab.guests[n].name} {us(ns)} at {at:.1f} s" for at, n, ns in steps)
-    return Check(name, not steps, f"{told or 'none'} (asked: none)")
+    """No step after the start, but for those that are `allowed`, once each: guest, size, how far from it."""
+    steps = [step for step in lab.sampler.steps if step[0] >= from_s]
+    seen = ", ".join(f"{lab.guests[n].name} {us(ns)} at {at:.1f} s" for at, n, ns in steps)
+    for guest, size, slack in allowed:
+        steps = without_one(steps, lambda step: step[1] == guest and abs(step[2] - size) <= slack)
+    asked = "none" if not allowed else "none but " + ", ".join(f"{lab.guests[n].name} {us(ns)}" for n, ns, _ in allowed)
+    return Check(name, not steps, f"{seen or 'none'} (asked: {asked})")
+
+
+def without_one(steps, fits):
+    """The steps without the first that fits."""
+    at = next((n for n, step in enumerate(steps) if fits(step)), None)
+    return steps if at is None else steps[:at] + steps[at + 1:]
 
 
 def maxerror_holds(lab, from_s, victim=None, at_s=None, only=None, name="kernel.maxerror"):

@@ -106,7 +106,8 @@ def kill_llts(lab):
     to_s = lab.sampler.now_s()
     lab.finish()
     return common(lab, played, at_s, to_s, victim) + [
-        back, disturbed(lab, "restart.others", played, at_s, to_s, range(victim)), checks.steps_after(lab, at_s)]
+        back, disturbed(lab, "restart.others", played, at_s, to_s, range(victim)),
+        checks.steps_after(lab, at_s, name="restart.steps")]
 
 
 def kill_guest(lab):
@@ -136,6 +137,9 @@ def kill_guest(lab):
 def no_step(lab):
     """Nobody may step: the clocks are slewed, and never faster than the limit."""
     words = ["--no-step"] if lab.supports("--no-step") else ["--step-threshold", "1000s"]
+    limit_ppm = lab.options.slew_limit_ppm or (5_000 if lab.supports("--slew-limit") else 100_000)
+    if lab.supports("--slew-limit"):
+        words += ["--slew-limit", f"{limit_ppm:g}ppm"]
     lab.boot()
     for guest, offset_ns in zip(lab.guests, lab.options.offsets_ns):
         lab.throw_off(guest, offset_ns)
@@ -143,7 +147,6 @@ def no_step(lab):
     started_s = lab.sampler.now_s()
     for n in range(len(lab.guests)):
         lab.start(n, *words)
-    limit_ppm = lab.options.slew_limit_ppm
     lab.agreed(lab.agreed_now_ns, lab.options.seconds)
     limit_ns = lab.agreed_now_ns()
     to_s = lab.sampler.now_s()
@@ -158,6 +161,10 @@ def no_step(lab):
         checks.Check("no-step.closing", after <= gone, f"spread {us(before)} at first, {us(after)} after "
                      f"{to_s - started_s:.0f} s (asked: at most {us(gone)})"),
         checks.maxerror_holds(lab, started_s)]
+
+
+# What a line must say to be about others; that llts steps the clock back is not yet it.
+OTHERS = r"somebody|someone|by others|interfere|conflict|set the clock"
 
 
 def adversary(lab, act, words, name, allowed=()):
@@ -184,19 +191,21 @@ def adversary(lab, act, words, name, allowed=()):
         checks.said_in_log(lab, victim, f"{name}.noticed", text, words), back,
         disturbed(lab, f"{name}.others", played, at_s, to_s, range(victim)),
         checks.maxerror_holds(lab, at_s, only=victim, name=f"{name}.maxerror"),
-        checks.steps_after(lab, at_s, [(victim, size) for size in allowed], f"{name}.steps")]
+        # What the adversary did may be put right by one step; nothing else is a reason for one.
+        checks.steps_after(lab, at_s, [(victim, size, 1_000) for size in allowed]
+                           + [(victim, -size, played.agreed_ns) for size in allowed], f"{name}.steps")]
 
 
 def adversary_step(lab):
     """Somebody steps a guest's clock by 200 ms: noticed, recovered within 5 s."""
     return adversary(lab, lambda lab, n: lab.guests[n].run("labguest step 200000000"),
-                     r"step|jump|set the clock|somebody|someone|conflict", "adversary-step", [200_000_000])
+                     OTHERS, "adversary-step", [200_000_000])
 
 
 def adversary_frequency(lab):
     """Somebody sets a guest's frequency to +100 ppm: noticed, recovered within 5 s."""
     return adversary(lab, lambda lab, n: lab.guests[n].run("labguest freq 100"),
-                     r"frequency|steer|somebody|someone|conflict", "adversary-frequency")
+                     OTHERS, "adversary-frequency")
 
 
 def adversary_chronyd(lab):
@@ -244,7 +253,7 @@ def stopped(lab, name, stop, go, words, seconds=10):
         checks.maxerror_holds(lab, at_s, only=victim, name=f"{name}.maxerror")]
 
 
-PAUSE_WORDS = r"pause|suspend|stood still|stopped|asleep|slept|gap|stall|missed|migrat"
+PAUSE_WORDS = r"pause|suspend|stood still|stopped|asleep|slept|held up|stall|missed|migrat"
 
 
 def pause(lab):
@@ -254,7 +263,7 @@ def pause(lab):
 
 def suspend(lab):
     """A guest's machine stands still for 10 s as in a migration: all its clocks are 10 s late; noticed, back in 5 s."""
-    return stopped(lab, "suspend", machine.Guest.suspend, machine.Guest.wake, PAUSE_WORDS + "|jump|behind")
+    return stopped(lab, "suspend", machine.Guest.suspend, machine.Guest.wake, PAUSE_WORDS + "|jump|anew")
 
 
 def stamps(lab):
