@@ -7,6 +7,8 @@ from . import sampling
 # A clock whose kernel calls it synchronised may be further from another such clock than its maxerror never. The kernel's
 # unit is a microsecond, so one is granted.
 GRAIN_NS = 1_000
+# The status is a tick old, in which a clock may have been slewed, and its clock is read a moment later.
+EDGE_GRAIN_NS = 100_000
 
 
 class Check:
@@ -112,8 +114,8 @@ def maxerror_holds(lab, from_s, victim=None, at_s=None, only=None, name="kernel.
         known[said.guest] = said
         if said.at_s < from_s or not said.synchronised or only not in (None, said.guest):
             continue
-        for other, distance in (said.distances_ns(lab.sampler) or {}).items():
-            last = known.get(other)
+        for other, difference in said.differences_ns(lab.sampler).items():
+            last, distance = known.get(other), abs(difference)
             if last is None or not last.synchronised or said.at_s - last.at_s > 1.0:
                 continue
             if at_s is not None and victim in (said.guest, other) and said.at_s >= at_s:
@@ -128,6 +130,32 @@ def maxerror_holds(lab, from_s, victim=None, at_s=None, only=None, name="kernel.
         told = f"; first: {lab.guests[said.guest].name} at {said.at_s:.1f} s was {us(distance)} away, said {us(said.maxerror_ns)}"
     return Check(name, None if not judged else not broken,
                  f"broken {len(broken)} times in {judged} pairs, worst distance / maxerror {worst:.2f}{told} (asked: 0 times)")
+
+
+def edges_hold(lab, from_s, until_s):
+    """What llts says of each peer is within the bound that it gives: the offset of its clock from the peer's, against the truth."""
+    broken, judged, errors = [], 0, []
+    for said in lab.said:
+        if not said.llts or not from_s <= said.at_s < until_s:
+            continue
+        there = said.differences_ns(lab.sampler)
+        for peer in said.llts.get("peers", []):
+            other = next((g.number for g in lab.guests if peer["name"].split(":")[0] == g.name), None)
+            if other not in there or peer.get("offset_ns") is None or peer.get("bound_ns") is None:
+                continue
+            judged += 1
+            error_ns = peer["offset_ns"] - there[other]
+            errors.append(abs(error_ns))
+            if abs(error_ns) > peer["bound_ns"] + EDGE_GRAIN_NS:
+                broken.append((said, other, error_ns, peer["bound_ns"]))
+    told = ""
+    if broken:
+        said, other, error_ns, bound_ns = max(broken, key=lambda entry: abs(entry[2]))
+        told = (f"; worst: {lab.guests[said.guest].name} at {said.at_s:.1f} s was wrong about {lab.guests[other].name} by "
+                f"{us(error_ns)}, said {us(bound_ns)}")
+    return Check("edges.bound", None if not judged else not broken,
+                 f"broken {len(broken)} times in {judged}, median error {us(statistics.median(errors)) if errors else 'unknown'}"
+                 f"{told} (asked: 0 times)")
 
 
 def synchronised_at(lab, at_s):

@@ -65,6 +65,9 @@ class Laboratory:
         self.counter.calibrate()
         guest_folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "guest")
         self.image = image.build(parts, options.llts, guest_folder, self.cache, self.folder)
+        if os.path.getsize(self.image) > machine.IMAGE_MAX:
+            raise machine.Died(f"the initramfs has {os.path.getsize(self.image) >> 20} MiB, which is more than a guest can take: "
+                               "is `strip` missing on this machine?")
         self.hub = machine.Hub(parts, self.folder, options.guests, options.nice)
         for n in range(options.guests):
             self.guests.append(machine.Guest(n, parts, self.folder, self.ram, self.image, self.counter, options.nic,

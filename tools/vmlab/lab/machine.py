@@ -17,6 +17,8 @@ from . import truth
 MEMORY_MIB = 160
 # The initramfs lies clear of the tables that microvm puts at the end of its memory and the kernel at its beginning.
 INITRD_AT = 0x5000000
+# It is there twice while it is unpacked.
+IMAGE_MAX = 36 << 20
 # A bracket of the counter's offset that is good enough, ns.
 MEETING_NS = 1_000
 LIBC = ctypes.CDLL(None)

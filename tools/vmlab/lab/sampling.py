@@ -111,19 +111,14 @@ class Said:
         self.synchronised = not self.status & STA_UNSYNC
         self.llts = said.get("llts")
 
-    def distances_ns(self, sampler):
-        """How far this guest's clock, as it read it itself, was from each other guest's, ns: the other's clock is taken
-        from the latest sample before, so its rate may be a few 10 ms old; None where there was no sample."""
+    def differences_ns(self, sampler):
+        """This guest's clock, as it read it itself, minus each other guest's, ns, by the guests' numbers. The other's clock is
+        taken from the latest sample before, so its rate may be a few 10 ms old; empty where there was no sample."""
         sample = latest(sampler.samples, self.counter)
         if sample is None or self.counter - sample.counter > 0.5 * sampler.counter.khz * 1e3:
-            return None
-        distances = {}
-        for guest in sampler.guests:
-            clocks = sample.clocks[guest.number]
-            if guest.number != self.guest and clocks is not None:
-                there = clocks.real_ns(self.counter + sample.offsets[guest.number])
-                distances[guest.number] = abs(there - self.real_ns)
-        return distances
+            return {}
+        return {n: self.real_ns - clocks.real_ns(self.counter + sample.offsets[n])
+                for n, clocks in enumerate(sample.clocks) if n != self.guest and clocks is not None}
 
 
 def latest(samples, counter):

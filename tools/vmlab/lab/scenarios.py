@@ -62,6 +62,8 @@ def common(lab, played, at_s, to_s, victim=None, steps=True):
     if steps:
         found.append(checks.steps_at_start(lab, played.started_s, at_s, STEP_THRESHOLD_NS, moved(lab, played.started_s)))
     found.append(checks.causal(lab))
+    # Not while the clocks are still being slewed fast, at the start.
+    found.append(checks.edges_hold(lab, played.started_s + 20, at_s))
     found.append(checks.maxerror_holds(lab, played.started_s, victim, at_s))
     found.append(checks.synchronised_at(lab, to_s))
     found.append(checks.unsynchronised_at_exit(lab))
