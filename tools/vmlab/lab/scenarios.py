@@ -5,8 +5,8 @@ import time
 from . import checks, machine
 from .checks import us
 
-# "In agreement" after something was done is what agreement was before it, or three times what the clocks did then, whichever
-# is more.
+# "In agreement" after something was done is what agreement was before it; or, where the clocks did more, three times what they
+# did, but no more than three times that.
 RECOVER_S = 5.0
 SETTLE_S = 60.0
 STEP_THRESHOLD_NS = 10_000_000
@@ -39,7 +39,7 @@ def begin(lab, *words, threshold=True, settle_s=SETTLE_S, hold_s=8.0):
     time.sleep(hold_s)
     spreads = sorted(s.spread_ns() for s in lab.sampler.between(at, 1e9) if s.spread_ns() is not None)
     usual = spreads[int(len(spreads) * 0.95)] if spreads else 0
-    agreed_ns = max(limit_ns, 3 * usual) if took_s is not None else limit_ns
+    agreed_ns = max(limit_ns, min(3 * usual, 3 * limit_ns)) if took_s is not None else limit_ns
     lab.say(f"usual spread before anything is done: {us(usual)} (95 %); 'in agreement' is {us(agreed_ns)}")
     return Played(started_s, took_s, limit_ns, agreed_ns)
 
@@ -176,8 +176,9 @@ def adversary(lab, act, words, name, allowed=()):
     victim = len(lab.guests) - 1
     logged = len(lab.log(victim))
     at_s = lab.sampler.now_s()
-    act(lab, victim)
     lab.sampler.mark(f"{name} in {lab.guests[victim].name}")
+    act(lab, victim)
+    lab.sampler.mark("done")
     time.sleep(0.5)
     back = recovered(lab, f"{name}.recovered", played)
     time.sleep(5)
