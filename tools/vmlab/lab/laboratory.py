@@ -272,6 +272,8 @@ def exchanges_of(records, guests, sampler):
             if other is None:
                 continue
             sent, reached, answered, received = fields[-4:]
+            if counter(n, received) < guests[other].started:
+                continue  # with an earlier boot of the peer, whose raw clock has gone with it
             forward = counter(other, reached) - counter(n, sent)
             backward = counter(n, received) - counter(other, answered)
             stamps = (STAMPS.get(fields[6], "?"), STAMPS.get(fields[5], "?"))
