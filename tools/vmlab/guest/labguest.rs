@@ -93,7 +93,16 @@ fn line() -> String {
     format!(
         "{{\"tsc0\":{},\"tsc1\":{},\"real_ns\":{},\"raw_ns\":{},\"maxerror_us\":{},\"esterror_us\":{},\"status\":{},\
          \"freq\":{},\"tick_us\":{},\"tai_s\":{},\"state\":{}}}",
-        best.1, best.2, best.3, best.4, timex.maxerror, timex.esterror, timex.status, timex.freq, timex.tick, timex.tai,
+        best.1,
+        best.2,
+        best.3,
+        best.4,
+        timex.maxerror,
+        timex.esterror,
+        timex.status,
+        timex.freq,
+        timex.tick,
+        timex.tai,
         state
     )
 }
@@ -114,8 +123,8 @@ fn status() -> Option<String> {
     None
 }
 
-/// A page of the guest's memory that the host finds by its first 32 bytes. The host writes a number into word 4; this end
-/// answers with its counter in word 5 and the number in word 6. All ones end the meeting.
+/// A page of the guest's memory that the host finds by its first 32 bytes. The host writes a number into word 4; this
+/// end answers with its counter in word 5 and the number in word 6. All ones end the meeting.
 #[repr(C, align(4096))]
 struct Meeting([u64; 512]);
 

@@ -1,11 +1,13 @@
-"""What is held against what happened. Each check has a name, so that it can be run and reported alone, and says in one line
-what it saw and what it asks."""
+"""What is held against what happened. Each check has a name, so that it can be run and reported alone, and says in one
+line what it saw and what it asks.
+"""
+
 import statistics
 
 from . import sampling
 
-# A clock whose kernel calls it synchronised may be further from another such clock than its maxerror never. The kernel's
-# unit is a microsecond, so one is granted.
+# A clock whose kernel calls it synchronised may be further from another such clock than its maxerror never. The
+# kernel's unit is a microsecond, so one is granted.
 GRAIN_NS = 1_000
 # The status is a tick old, in which a clock may have been slewed, and its clock is read a moment later.
 EDGE_GRAIN_NS = 100_000
@@ -30,14 +32,17 @@ def truth_is_exact(lab):
     found = []
     for guest in lab.guests:
         seen = guest.validation
-        found.append(Check(
-            f"truth.{guest.name}",
-            # Both brackets allow for the grain of a nanosecond and of the counters of two cores.
-            seen["offset_exact"] and min(seen["offset_above_low_ns"], seen["offset_below_high_ns"]) > -100
-            and seen["page_outside_ns"] <= 1,
-            f"offset {'exact' if seen['offset_exact'] else 'guessed'}, inside its bracket of "
-            f"{us(seen['meeting_bracket_ns'])} by {us(min(seen['offset_above_low_ns'], seen['offset_below_high_ns']))}; "
-            f"the guest's own readings outside by {seen['page_outside_ns']} ns (asked: at most 1)"))
+        margin = min(seen["offset_above_low_ns"], seen["offset_below_high_ns"])
+        found.append(
+            Check(
+                f"truth.{guest.name}",
+                # Both brackets allow for the grain of a nanosecond and of the counters of two cores.
+                seen["offset_exact"] and margin > -100 and seen["page_outside_ns"] <= 1,
+                f"offset {'exact' if seen['offset_exact'] else 'guessed'}, inside its bracket of "
+                f"{us(seen['meeting_bracket_ns'])} by {us(margin)}; "
+                f"the guest's own readings outside by {seen['page_outside_ns']} ns (asked: at most 1)",
+            )
+        )
     return found
 
 
@@ -48,33 +53,49 @@ def agreement(lab, from_s, to_s, factor=1.5):
     if not distances or not asymmetry:
         return Check("agreement.median", None, f"{len(distances)} samples and {len(asymmetry)} exchanges")
     median, single = statistics.median(distances), statistics.median(asymmetry)
-    return Check("agreement.median", median <= factor * single,
-                 f"median pairwise |true error| {us(median)}, median asymmetry of one exchange {us(single)}, "
-                 f"ratio {median / single:.2f} (asked: at most {factor})")
+    return Check(
+        "agreement.median",
+        median <= factor * single,
+        f"median pairwise |true error| {us(median)}, median asymmetry of one exchange {us(single)}, "
+        f"ratio {median / single:.2f} (asked: at most {factor})",
+    )
 
 
 def causal(lab):
     """No pair of stamps says that a packet arrived before it left."""
-    early = [(delay, exchange) for exchange in lab.exchanges for delay in (exchange.forward_ns, exchange.backward_ns)
-             if delay < -GRAIN_NS]
+    early = [
+        (delay, exchange)
+        for exchange in lab.exchanges
+        for delay in (exchange.forward_ns, exchange.backward_ns)
+        if delay < -GRAIN_NS
+    ]
     told = ""
     if early:
         worst = min(early, key=lambda pair: pair[0])
-        told = (f"; worst {us(worst[0])} at {worst[1].at_s:.1f} s between {lab.guests[worst[1].guest].name} and "
-                f"{lab.guests[worst[1].peer].name}")
-    return Check("stamps.causal", not early if lab.exchanges else None,
-                 f"{len(early)} of {2 * len(lab.exchanges)} packets arrived before they left{told} (asked: none)")
+        told = (
+            f"; worst {us(worst[0])} at {worst[1].at_s:.1f} s between {lab.guests[worst[1].guest].name} and "
+            f"{lab.guests[worst[1].peer].name}"
+        )
+    return Check(
+        "stamps.causal",
+        not early if lab.exchanges else None,
+        f"{len(early)} of {2 * len(lab.exchanges)} packets arrived before they left{told} (asked: none)",
+    )
 
 
 def converged(lab, name, took_s, limit_ns, within_s):
     seen = "never" if took_s is None else f"after {took_s:.1f} s"
-    return Check(name, took_s is not None and took_s <= within_s,
-                 f"within {us(limit_ns)} of each other for good {seen} (asked: {within_s:.0f} s)")
+    return Check(
+        name,
+        took_s is not None and took_s <= within_s,
+        f"within {us(limit_ns)} of each other for good {seen} (asked: {within_s:.0f} s)",
+    )
 
 
 def steps_at_start(lab, started_s, until_s, threshold_ns, moved_ns):
-    """At most one step for each clock, and one for each that had clearly further to go than the threshold; only at start. What
-    comes after `until_s`, when something was done to the guests, is for other checks."""
+    """At most one step for each clock, and one for each that had clearly further to go than the threshold; only at
+    start. What comes after `until_s`, when something was done to the guests, is for other checks.
+    """
     per_guest = {n: [] for n in range(len(lab.guests))}
     for at_s, n, step_ns in lab.sampler.steps:
         if started_s <= at_s < until_s:
@@ -84,9 +105,13 @@ def steps_at_start(lab, started_s, until_s, threshold_ns, moved_ns):
         due = moved_ns[n] is not None and abs(moved_ns[n]) > 1.5 * threshold_ns
         if len(steps) > 1 or (due and not steps) or any(at_s > 20 for at_s, _ in steps):
             bad.append(n)
-    told = "; ".join(f"{lab.guests[n].name} " + (", ".join(f"{us(ns)} at {at:.1f} s" for at, ns in steps) or "none")
-                     for n, steps in per_guest.items())
-    return Check("steps.once", not bad, f"{told} (asked: one for whoever is {us(threshold_ns)} off, within 20 s; never two)")
+    told = "; ".join(
+        f"{lab.guests[n].name} " + (", ".join(f"{us(ns)} at {at:.1f} s" for at, ns in steps) or "none")
+        for n, steps in per_guest.items()
+    )
+    return Check(
+        "steps.once", not bad, f"{told} (asked: one for whoever is {us(threshold_ns)} off, within 20 s; never two)"
+    )
 
 
 def steps_after(lab, from_s, allowed=(), name="steps.none-after"):
@@ -102,12 +127,14 @@ def steps_after(lab, from_s, allowed=(), name="steps.none-after"):
 def without_one(steps, fits):
     """The steps without the first that fits."""
     at = next((n for n, step in enumerate(steps) if fits(step)), None)
-    return steps if at is None else steps[:at] + steps[at + 1:]
+    return steps if at is None else steps[:at] + steps[at + 1 :]
 
 
 def maxerror_holds(lab, from_s, victim=None, at_s=None, only=None, name="kernel.maxerror"):
-    """Whenever a kernel calls itself synchronised, no other synchronised clock is further away than its maxerror. What something was
-    done to at `at_s` is left out from then on: the others cannot know, and it has a check of its own, which judges `only` it."""
+    """Whenever a kernel calls itself synchronised, no other synchronised clock is further away than its maxerror. What
+    something was done to at `at_s` is left out from then on: the others cannot know, and it has a check of its own,
+    which judges `only` it.
+    """
     broken, judged, worst = [], 0, 0.0
     known = {}
     for said in lab.said:
@@ -127,13 +154,21 @@ def maxerror_holds(lab, from_s, victim=None, at_s=None, only=None, name="kernel.
     told = ""
     if broken:
         said, distance = broken[0]
-        told = f"; first: {lab.guests[said.guest].name} at {said.at_s:.1f} s was {us(distance)} away, said {us(said.maxerror_ns)}"
-    return Check(name, None if not judged else not broken,
-                 f"broken {len(broken)} times in {judged} pairs, worst distance / maxerror {worst:.2f}{told} (asked: 0 times)")
+        told = (
+            f"; first: {lab.guests[said.guest].name} at {said.at_s:.1f} s was {us(distance)} away, "
+            f"said {us(said.maxerror_ns)}"
+        )
+    return Check(
+        name,
+        None if not judged else not broken,
+        f"broken {len(broken)} times in {judged} pairs, worst distance / maxerror {worst:.2f}{told} (asked: 0 times)",
+    )
 
 
 def edges_hold(lab, from_s, until_s):
-    """What llts says of each peer is within the bound that it gives: the offset of its clock from the peer's, against the truth."""
+    """What llts says of each peer is within the bound that it gives: the offset of its clock from the peer's, against
+    the truth.
+    """
     broken, judged, errors = [], 0, []
     for said in lab.said:
         if not said.llts or not from_s <= said.at_s < until_s:
@@ -151,15 +186,22 @@ def edges_hold(lab, from_s, until_s):
     told = ""
     if broken:
         said, other, error_ns, bound_ns = max(broken, key=lambda entry: abs(entry[2]))
-        told = (f"; worst: {lab.guests[said.guest].name} at {said.at_s:.1f} s was wrong about {lab.guests[other].name} by "
-                f"{us(error_ns)}, said {us(bound_ns)}")
-    return Check("edges.bound", None if not judged else not broken,
-                 f"broken {len(broken)} times in {judged}, median error {us(statistics.median(errors)) if errors else 'unknown'}"
-                 f"{told} (asked: 0 times)")
+        told = (
+            f"; worst: {lab.guests[said.guest].name} at {said.at_s:.1f} s was wrong about {lab.guests[other].name} by "
+            f"{us(error_ns)}, said {us(bound_ns)}"
+        )
+    return Check(
+        "edges.bound",
+        None if not judged else not broken,
+        f"broken {len(broken)} times in {judged}, median error {us(statistics.median(errors)) if errors else 'unknown'}"
+        f"{told} (asked: 0 times)",
+    )
 
 
 def synchronised_at(lab, at_s):
-    """The kernel says synchronised, with nanoseconds and its own loop off, in the last line of each guest before `at_s`."""
+    """The kernel says synchronised, with nanoseconds and its own loop off, in the last line of each guest before
+    `at_s`.
+    """
     bad, told = [], []
     for guest in lab.guests:
         lines = [said for said in lab.said if said.guest == guest.number and at_s - 2 <= said.at_s <= at_s]
@@ -168,11 +210,17 @@ def synchronised_at(lab, at_s):
             told.append(f"{guest.name} says nothing")
             continue
         said = lines[-1]
-        if not said.synchronised or said.status & sampling.STA_PLL or not said.status & sampling.STA_NANO \
-                or said.maxerror_ns >= 16e9:
+        if (
+            not said.synchronised
+            or said.status & sampling.STA_PLL
+            or not said.status & sampling.STA_NANO
+            or said.maxerror_ns >= 16e9
+        ):
             bad.append(guest.name)
-        told.append(f"{guest.name} status {said.status:#x} maxerror {us(said.maxerror_ns)} esterror {us(said.esterror_ns)} "
-                    f"freq {said.freq_ppm:+.2f} ppm")
+        told.append(
+            f"{guest.name} status {said.status:#x} maxerror {us(said.maxerror_ns)} esterror {us(said.esterror_ns)} "
+            f"freq {said.freq_ppm:+.2f} ppm"
+        )
     return Check("kernel.synchronised", not bad, "; ".join(told))
 
 
@@ -189,24 +237,37 @@ def unsynchronised_at_exit(lab):
         limit = max(5.0, 3 * spread)
         if not seen["gone"] or not unsync or abs(drift) > limit:
             bad.append(n)
-        told.append(f"{lab.guests[n].name} {'gone' if seen['gone'] else 'still there'}, "
-                    f"{'unsynchronised' if unsync else 'still called synchronised'}, frequency {drift:+.1f} ppm from its median "
-                    f"of the last 10 s (asked: {limit:.0f})")
+        told.append(
+            f"{lab.guests[n].name} {'gone' if seen['gone'] else 'still there'}, "
+            f"{'unsynchronised' if unsync else 'still called synchronised'}, frequency "
+            f"{drift:+.1f} ppm from its median "
+            f"of the last 10 s (asked: {limit:.0f})"
+        )
     return Check("exit.kernel", not bad if told else None, "; ".join(told) or "no llts was there at the end")
 
 
 def slew_within(lab, from_s, limit_ppm):
     """No clock was ever set to run faster or slower than the limit allows, as its kernel's multiplier shows."""
-    worst = max((abs(rate) for sample in lab.sampler.between(from_s, 1e9) for rate in sample.rate if rate is not None),
-                default=None)
+    worst = max(
+        (abs(rate) for sample in lab.sampler.between(from_s, 1e9) for rate in sample.rate if rate is not None),
+        default=None,
+    )
     # The limit is around the cluster's own rate: the guests' oscillators are off by up to 100 ppm.
-    return Check("slew.limit", None if worst is None else worst * 1e6 <= limit_ppm + 120,
-                 f"fastest {0 if worst is None else worst * 1e6:.1f} ppm (asked: {limit_ppm:.0f} ppm, and 120 for oscillators)")
+    return Check(
+        "slew.limit",
+        None if worst is None else worst * 1e6 <= limit_ppm + 120,
+        f"fastest {0 if worst is None else worst * 1e6:.1f} ppm (asked: {limit_ppm:.0f} ppm, and 120 for oscillators)",
+    )
 
 
 def said_in_log(lab, n, name, text, words):
     """One of the words stands in what a guest's llts logged after something happened."""
     import re
+
     lines = [line for line in text.splitlines() if re.search(words, line, re.IGNORECASE)]
-    return Check(name, bool(lines), f"{lab.guests[n].name}: {lines[0].strip()[:160] if lines else 'no line of its log'} "
-                 f"(asked: one that has {words})")
+    return Check(
+        name,
+        bool(lines),
+        f"{lab.guests[n].name}: {lines[0].strip()[:160] if lines else 'no line of its log'} "
+        f"(asked: one that has {words})",
+    )

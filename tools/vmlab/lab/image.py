@@ -1,6 +1,7 @@
-"""The initramfs of the guests: busybox, the agent, llts with its libraries, the modules. Uncompressed, because a guest under
-TCG unpacks slowly, and without symbols, because a guest is small.
+"""The initramfs of the guests: busybox, the agent, llts with its libraries, the modules. Uncompressed, because a guest
+under TCG unpacks slowly, and without symbols, because a guest is small.
 """
+
 import os
 import re
 import shutil

@@ -1,4 +1,7 @@
-"""One run of the laboratory: boots the guests, throws their clocks off, runs llts in them, keeps what happened, cleans up."""
+"""One run of the laboratory: boots the guests, throws their clocks off, runs llts in them, keeps what happened, cleans
+up.
+"""
+
 import json
 import os
 import re
@@ -66,12 +69,17 @@ class Laboratory:
         guest_folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "guest")
         self.image = image.build(parts, options.llts, guest_folder, self.cache, self.folder)
         if os.path.getsize(self.image) > machine.IMAGE_MAX:
-            raise machine.Died(f"the initramfs has {os.path.getsize(self.image) >> 20} MiB, which is more than a guest can take: "
-                               "is `strip` missing on this machine?")
+            raise machine.Died(
+                f"the initramfs has {os.path.getsize(self.image) >> 20} MiB, which is more than a guest can take: "
+                "is `strip` missing on this machine?"
+            )
         self.hub = machine.Hub(parts, self.folder, options.guests, options.nice)
         for n in range(options.guests):
-            self.guests.append(machine.Guest(n, parts, self.folder, self.ram, self.image, self.counter, options.nic,
-                                             options.ppm[n], options.nice))
+            self.guests.append(
+                machine.Guest(
+                    n, parts, self.folder, self.ram, self.image, self.counter, options.nic, options.ppm[n], options.nice
+                )
+            )
 
     def __exit__(self, *_):
         """Ends what was started, by its own handles, and removes the folders; also after a failure."""
@@ -102,16 +110,19 @@ class Laboratory:
             guest.start()
         for guest in self.guests:
             self.await_up(guest)
-        self.say(f"{len(self.guests)} guests are up after {time.monotonic() - at:.0f} s "
-                 f"(Linux {self.parts.release}, QEMU {self.parts.versions.get('qemu-system-x86', 'as found')})")
+        self.say(
+            f"{len(self.guests)} guests are up after {time.monotonic() - at:.0f} s "
+            f"(Linux {self.parts.release}, QEMU {self.parts.versions.get('qemu-system-x86', 'as found')})"
+        )
         for guest in self.guests:
             self.check_truth(guest)
         self.sampler = sampling.Sampler(self.guests, self.counter)
         self.booted = True
 
     def await_up(self, guest):
-        """Waits until a guest obeys and its timer ticks. On a busy machine the kernel may find its timer too slow while it
-        measures it, and then does without: such a guest would sleep for ever, so it is booted again."""
+        """Waits until a guest obeys and its timer ticks. On a busy machine the kernel may find its timer too slow while
+        it measures it, and then does without: such a guest would sleep for ever, so it is booted again.
+        """
         for _ in range(BOOTS_MAX):
             guest.run("true", BOOT_TIMEOUT_S)
             guest.forget_file()
@@ -127,11 +138,14 @@ class Laboratory:
 
     def check_truth(self, guest):
         seen = guest.find_truth()
-        self.say(f"truth of {guest.name}: layout {seen['layout']}; counter offset "
-                 f"{'out of QEMU' if seen['offset_exact'] else 'GUESSED from the meeting'}, "
-                 f"{seen['offset_above_low_ns']:.0f} ns above and {seen['offset_below_high_ns']:.0f} ns below the limits that "
-                 f"{seen['meeting_rounds']} meetings allow; 20 readings of the guest's own: outside by "
-                 f"{seen['page_outside_ns']} ns (negative: inside)")
+        self.say(
+            f"truth of {guest.name}: layout {seen['layout']}; counter offset "
+            f"{'out of QEMU' if seen['offset_exact'] else 'GUESSED from the meeting'}, "
+            f"{seen['offset_above_low_ns']:.0f} ns above and {seen['offset_below_high_ns']:.0f} ns below the limits "
+            f"that "
+            f"{seen['meeting_rounds']} meetings allow; 20 readings of the guest's own: outside by "
+            f"{seen['page_outside_ns']} ns (negative: inside)"
+        )
 
     def throw_off(self, guest, offset_ns):
         """Steps a guest's clock so that it is `offset_ns` ahead of the time of this machine, which is only read."""
@@ -150,10 +164,31 @@ class Laboratory:
         options = self.options
         self.records += 1
         guest.record = f"/tmp/record{self.records}"
-        command = ["llts", "run", "--clock", "system", "--listen-addr", f"{guest.ip}:{PORT}", "--name", guest.name,
-                   "--hmac-key", KEY, "--peers", peers, "--no-discovery", "--poll-mode", "block",
-                   "--rate", str(options.rate), "--algorithm", options.algorithm,
-                   "--record", guest.record, *words, *shlex.split(options.llts_args)]
+        command = [
+            "llts",
+            "run",
+            "--clock",
+            "system",
+            "--listen-addr",
+            f"{guest.ip}:{PORT}",
+            "--name",
+            guest.name,
+            "--hmac-key",
+            KEY,
+            "--peers",
+            peers,
+            "--no-discovery",
+            "--poll-mode",
+            "block",
+            "--rate",
+            str(options.rate),
+            "--algorithm",
+            options.algorithm,
+            "--record",
+            guest.record,
+            *words,
+            *shlex.split(options.llts_args),
+        ]
         guest.run("pidof labguest | grep -q ' ' || (setsid labguest watch 250 </dev/null >/dev/null 2>&1 &)")
         line = " ".join(shlex.quote(word) for word in command)
         pid = guest.run(f"setsid {line} </dev/null >>/tmp/llts.log 2>&1 & echo $!").strip()
@@ -176,8 +211,9 @@ class Laboratory:
         return self.guests[n].ask(f"[ -e /proc/{self.pids[n]}/exe ]")[0] == 0
 
     def agreed_now_ns(self):
-        """What counts as agreement: what was asked for, or, on a machine too busy for that, half of the shortest round trips
-        that llts sees, of which one exchange can be wrong."""
+        """What counts as agreement: what was asked for, or, on a machine too busy for that, half of the shortest round
+        trips that llts sees, of which one exchange can be wrong.
+        """
         if self.options.agreed_ns:
             return self.options.agreed_ns
         delays = []
@@ -221,7 +257,10 @@ class Laboratory:
                 continue
             before = json.loads(guest.run("labguest show"))
             pid = self.pids[n]
-            guest.ask(f"kill -TERM {pid}; for k in 1 2 3 4 5 6 7 8 9 10; do [ -e /proc/{pid}/exe ] || break; usleep 200000; done")
+            guest.ask(
+                f"kill -TERM {pid}; for k in 1 2 3 4 5 6 7 8 9 10; do "
+                f"[ -e /proc/{pid}/exe ] || break; usleep 200000; done"
+            )
             gone = not self.runs(n)
             self.at_exit[n] = {"before": before, "after": json.loads(guest.run("labguest show")), "gone": gone}
             self.logs[n] = self.log(n)
@@ -239,8 +278,9 @@ class Laboratory:
 
 
 class Exchange:
-    """One exchange of a recording, its true delays known: `asymmetry_ns`, half their difference, is the error that this exchange
-    alone would make, and a delay below zero a stamp that cannot be true."""
+    """One exchange of a recording, its true delays known: `asymmetry_ns`, half their difference, is the error that this
+    exchange alone would make, and a delay below zero a stamp that cannot be true.
+    """
 
     __slots__ = ("at_s", "guest", "peer", "forward_ns", "backward_ns", "asymmetry_ns", "stamps")
 
@@ -251,8 +291,9 @@ class Exchange:
 
 
 def exchanges_of(records, guests, sampler):
-    """Every exchange of every recording. Each stamp is turned into this machine's counter through its guest's raw clock, which is
-    exact; what remains is what the stamps themselves were wrong by, and the wires between."""
+    """Every exchange of every recording. Each stamp is turned into this machine's counter through its guest's raw
+    clock, which is exact; what remains is what the stamps themselves were wrong by, and the wires between.
+    """
     nodes, found = {}, []
     clocks = {n: guests[n].page.read() for n in records}
     for n, data in records.items():
@@ -277,5 +318,7 @@ def exchanges_of(records, guests, sampler):
             forward = counter(other, reached) - counter(n, sent)
             backward = counter(n, received) - counter(other, answered)
             stamps = (STAMPS.get(fields[6], "?"), STAMPS.get(fields[5], "?"))
-            found.append(Exchange(sampler.at_s(counter(n, received)), n, other, forward * cycle_ns, backward * cycle_ns, stamps))
+            found.append(
+                Exchange(sampler.at_s(counter(n, received)), n, other, forward * cycle_ns, backward * cycle_ns, stamps)
+            )
     return sorted(found, key=lambda exchange: exchange.at_s)

@@ -1,6 +1,7 @@
-"""One guest: its QEMU, the socket to its agent, its memory. And the hub that joins them, which is a QEMU without a machine.
-Everything hangs on unix sockets in the run's folder: no guest can reach anything but the others.
+"""One guest: its QEMU, the socket to its agent, its memory. And the hub that joins them, which is a QEMU without a
+machine. Everything hangs on unix sockets in the run's folder: no guest can reach anything but the others.
 """
+
 import ctypes
 import json
 import mmap
@@ -30,9 +31,11 @@ class Died(Exception):
 
 def dying_with_us(nice):
     """For the child: be killed when the laboratory is, however it ends; and be as nice as asked."""
+
     def prepare():
         LIBC.prctl(1, signal.SIGKILL)
         os.nice(nice)
+
     return prepare
 
 
@@ -42,12 +45,21 @@ class Hub:
     def __init__(self, parts, folder, guests, nice):
         words = [parts.qemu, "-M", "none", "-nodefaults", "-no-user-config", "-display", "none"]
         for n in range(guests):
-            words += ["-netdev", f"dgram,id=d{n},local.type=unix,local.path={folder}/hub{n},"
-                      f"remote.type=unix,remote.path={folder}/nic{n}"]
+            words += [
+                "-netdev",
+                f"dgram,id=d{n},local.type=unix,local.path={folder}/hub{n},"
+                f"remote.type=unix,remote.path={folder}/nic{n}",
+            ]
             words += ["-netdev", f"hubport,id=p{n},hubid=0,netdev=d{n}"]
         self.log = open(folder + "/hub.log", "wb")
-        self.process = subprocess.Popen(words, env=parts.environment, stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=self.log, preexec_fn=dying_with_us(nice))
+        self.process = subprocess.Popen(
+            words,
+            env=parts.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            preexec_fn=dying_with_us(nice),
+        )
         deadline = time.monotonic() + 20
         while not all(os.path.exists(f"{folder}/hub{n}") for n in range(guests)):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -85,29 +97,61 @@ class Guest:
         for name in (f"{self.folder}/nic{self.number}", path + ".ctl", path + ".watch", path + ".qmp"):
             if os.path.exists(name):
                 os.unlink(name)
-        command = (f"console=ttyS0 quiet reboot=t panic=-1 tsc=reliable clocksource=tsc tsc_early_khz={self.khz()} "
-                   f"nokaslr mitigations=off random.trust_cpu=on initrdmem={INITRD_AT},{os.path.getsize(self.image)} "
-                   f"memmap={(os.path.getsize(self.image) >> 12) + 1 << 2}K${INITRD_AT:#x} "
-                   f"vmlab.name={self.name} vmlab.ip={self.ip}")
+        command = (
+            f"console=ttyS0 quiet reboot=t panic=-1 tsc=reliable clocksource=tsc tsc_early_khz={self.khz()} "
+            f"nokaslr mitigations=off random.trust_cpu=on initrdmem={INITRD_AT},{os.path.getsize(self.image)} "
+            f"memmap={(os.path.getsize(self.image) >> 12) + 1 << 2}K${INITRD_AT:#x} "
+            f"vmlab.name={self.name} vmlab.ip={self.ip}"
+        )
         words = [
-            self.parts.qemu, "-L", self.parts.data, "-L", self.parts.seabios,
-            "-M", "microvm,pcie=on,acpi=on,pit=off,pic=off,rtc=on,memory-backend=ram", "-cpu", "max,la57=off",
-            "-accel", "tcg,thread=multi", "-smp", "1", "-m", f"{MEMORY_MIB}M",
-            "-object", f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={self.ram},share=on",
-            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-serial", f"file:{path}.console{self.boots}",
-            "-kernel", self.parts.kernel, "-append", command,
-            "-device", f"loader,file={self.image},addr={INITRD_AT:#x},force-raw=on",
-            "-netdev", f"dgram,id=net,local.type=unix,local.path={self.folder}/nic{self.number},"
+            self.parts.qemu,
+            "-L",
+            self.parts.data,
+            "-L",
+            self.parts.seabios,
+            "-M",
+            "microvm,pcie=on,acpi=on,pit=off,pic=off,rtc=on,memory-backend=ram",
+            "-cpu",
+            "max,la57=off",
+            "-accel",
+            "tcg,thread=multi",
+            "-smp",
+            "1",
+            "-m",
+            f"{MEMORY_MIB}M",
+            "-object",
+            f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={self.ram},share=on",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-serial",
+            f"file:{path}.console{self.boots}",
+            "-kernel",
+            self.parts.kernel,
+            "-append",
+            command,
+            "-device",
+            f"loader,file={self.image},addr={INITRD_AT:#x},force-raw=on",
+            "-netdev",
+            f"dgram,id=net,local.type=unix,local.path={self.folder}/nic{self.number},"
             f"remote.type=unix,remote.path={self.folder}/hub{self.number}",
-            "-device", f"{'igb' if self.nic == 'igb' else 'virtio-net-pci'},netdev=net,romfile=,"
+            "-device",
+            f"{'igb' if self.nic == 'igb' else 'virtio-net-pci'},netdev=net,romfile=,"
             f"mac=52:54:00:77:00:{self.number + 1:02x}",
-            "-device", "virtio-serial-pci",
-            "-chardev", f"socket,id=ctl,path={path}.ctl,server=on,wait=off",
-            "-device", "virtserialport,chardev=ctl,name=ctl",
-            "-chardev", f"socket,id=watch,path={path}.watch,server=on,wait=off",
-            "-device", "virtserialport,chardev=watch,name=watch",
-            "-qmp", f"unix:{path}.qmp,server=on,wait=off",
+            "-device",
+            "virtio-serial-pci",
+            "-chardev",
+            f"socket,id=ctl,path={path}.ctl,server=on,wait=off",
+            "-device",
+            "virtserialport,chardev=ctl,name=ctl",
+            "-chardev",
+            f"socket,id=watch,path={path}.watch,server=on,wait=off",
+            "-device",
+            "virtserialport,chardev=watch,name=watch",
+            "-qmp",
+            f"unix:{path}.qmp,server=on,wait=off",
         ]
         # A new file for every boot: whoever still looks at the old memory sees the old memory.
         if os.path.exists(self.ram):
@@ -120,8 +164,14 @@ class Guest:
         # What the offset was until a wake changed it: the guest's counter then, the offset before.
         self.eras = []
         self.started = self.counter.read()
-        self.process = subprocess.Popen(words, env=self.parts.environment, stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=self.log, preexec_fn=dying_with_us(self.nice))
+        self.process = subprocess.Popen(
+            words,
+            env=self.parts.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            preexec_fn=dying_with_us(self.nice),
+        )
         self.console = f"{path}.console{self.boots}"
         self.boots += 1
         self.asked = 0
@@ -195,7 +245,13 @@ class Guest:
         magic = secrets.token_bytes(32)
         words = "".join(f"{int.from_bytes(magic[n:n + 8], 'little'):016x}" for n in range(0, 32, 8))
         bracket = []
-        self.ask("meet " + words, 120, before_answer=lambda: bracket.extend(truth.meet(self.memory, magic, self.counter, MEETING_NS * self.counter.khz * 1e-6)))
+        self.ask(
+            "meet " + words,
+            120,
+            before_answer=lambda: bracket.extend(
+                truth.meet(self.memory, magic, self.counter, MEETING_NS * self.counter.khz * 1e-6)
+            ),
+        )
         low, high, rounds = bracket
         cycle_ns = 1e6 / self.counter.khz
         # Without the exact constant the middle of the bracket serves, half a bracket good.
@@ -204,12 +260,16 @@ class Guest:
         for _ in range(20):
             said = json.loads(self.run("labguest show"))
             clocks = page.read()
-            outside.append(max(clocks.real_ns(said["tsc0"]) - said["real_ns"],
-                               said["real_ns"] - clocks.real_ns(said["tsc1"])))
+            outside.append(
+                max(clocks.real_ns(said["tsc0"]) - said["real_ns"], said["real_ns"] - clocks.real_ns(said["tsc1"]))
+            )
         self.validation = {
-            "layout": page.layout, "offset_exact": exact is not None, "meeting_rounds": rounds,
+            "layout": page.layout,
+            "offset_exact": exact is not None,
+            "meeting_rounds": rounds,
             "meeting_bracket_ns": (high - low) * cycle_ns,
-            "offset_above_low_ns": (offset - low) * cycle_ns, "offset_below_high_ns": (high - offset) * cycle_ns,
+            "offset_above_low_ns": (offset - low) * cycle_ns,
+            "offset_below_high_ns": (high - offset) * cycle_ns,
             # Positive: what was computed here lies outside of what the guest's own two counter readings allow.
             "page_outside_ns": max(outside),
         }

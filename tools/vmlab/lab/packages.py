@@ -1,6 +1,7 @@
-"""What the guests are made of: QEMU, a Debian kernel, busybox and chrony, downloaded with apt-get from the mirror that this
-machine is set up with and unpacked into a cache. Nothing is installed into the system, and no privilege is needed.
+"""What the guests are made of: QEMU, a Debian kernel, busybox and chrony, downloaded with apt-get from the mirror that
+this machine is set up with and unpacked into a cache. Nothing is installed into the system, and no privilege is needed.
 """
+
 import fcntl
 import glob
 import json
@@ -14,8 +15,20 @@ import sys
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 WANTED = ["qemu-system-x86", "busybox-static", "chrony", "linux-image-amd64"]
 # What a kernel wants for being installed, which it is not.
-UNWANTED = ("systemd", "libsystemd", "libnss", "libpam", "udev", "libudev", "initramfs", "klibc", "libklibc", "kmod", "cpio",
-            "linux-base")
+UNWANTED = (
+    "systemd",
+    "libsystemd",
+    "libnss",
+    "libpam",
+    "udev",
+    "libudev",
+    "initramfs",
+    "klibc",
+    "libklibc",
+    "kmod",
+    "cpio",
+    "linux-base",
+)
 # Modules by file name, with what they depend on found in their own headers.
 MODULES = ["virtio_net", "igb", "virtio-rng"]
 # QEMU learnt igb in 8.0, and dgram sockets in 7.2.
@@ -42,7 +55,9 @@ class Parts:
         self.chronyd = os.path.join(self.root, "usr/sbin/chronyd")
         self.kernel = first(*glob.glob(os.path.join(self.root, "boot/vmlinuz-*")))
         self.release = os.path.basename(self.kernel).removeprefix("vmlinuz-")
-        self.environment = dict(os.environ, LD_LIBRARY_PATH=self.lib + ":" + os.path.join(self.root, "lib/x86_64-linux-gnu"))
+        self.environment = dict(
+            os.environ, LD_LIBRARY_PATH=self.lib + ":" + os.path.join(self.root, "lib/x86_64-linux-gnu")
+        )
 
     def modules(self):
         """The modules to load, in order, as pairs of a name and the bytes."""
@@ -105,8 +120,12 @@ def fetch(cache, say):
                 codename = line.split("=")[1].strip().strip('"')
     targets = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)"],
-        capture_output=True, text=True).stdout.split("\n")
-    mirrors = [line.split()[1] for line in targets if line.startswith("Packages ") and line.split()[2:] == [codename, "main"]]
+        capture_output=True,
+        text=True,
+    ).stdout.split("\n")
+    mirrors = [
+        line.split()[1] for line in targets if line.startswith("Packages ") and line.split()[2:] == [codename, "main"]
+    ]
     if not mirrors or not os.path.exists(KEYRING):
         raise Skipped("apt has no Debian source for this release: the guests are made of Debian's packages")
     # Debian 12 has a QEMU with igb, and Linux 6.12, in its backports only.
@@ -118,11 +137,18 @@ def fetch(cache, say):
     with open(os.path.join(state, "sources.list"), "w") as file:
         file.writelines(f"deb [signed-by={KEYRING}] {mirrors[0]} {suite} main\n" for suite in suites)
     options = {
-        "Dir::Etc::SourceList": state + "/sources.list", "Dir::Etc::SourceParts": state + "/parts", "Dir::State": state,
-        "Dir::State::Status": "/var/lib/dpkg/status", "Dir::State::Lists": state + "/lists",
-        "Dir::Cache": state, "Dir::Cache::Archives": state + "/archives", "Acquire::Languages": "none",
-        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false", "Acquire::Retries": "2",
-        "Acquire::http::Timeout": "60", "APT::Sandbox::User": "",
+        "Dir::Etc::SourceList": state + "/sources.list",
+        "Dir::Etc::SourceParts": state + "/parts",
+        "Dir::State": state,
+        "Dir::State::Status": "/var/lib/dpkg/status",
+        "Dir::State::Lists": state + "/lists",
+        "Dir::Cache": state,
+        "Dir::Cache::Archives": state + "/archives",
+        "Acquire::Languages": "none",
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+        "Acquire::Retries": "2",
+        "Acquire::http::Timeout": "60",
+        "APT::Sandbox::User": "",
     }
     apt = ["apt-get", "-q", "-y"] + [word for pair in options.items() for word in ("-o", "=".join(pair))]
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C")

@@ -1,4 +1,5 @@
 """What a run prints: the true error over time as a table, and everything as one JSON object."""
+
 import statistics
 
 from .checks import us
@@ -58,8 +59,10 @@ def costs(lab):
         if len(known) < 2:
             continue
         cpu, wall = known[-1][0] - known[0][0], known[-1][2] - known[0][2]
-        lines.append(f"{lab.guests[n].name}: llts used {cpu:.2f} s of processor in {wall:.0f} s "
-                     f"({100 * cpu / max(wall, 1):.1f} % of the emulated core), resident {known[-1][1] / 1e6:.1f} MB")
+        lines.append(
+            f"{lab.guests[n].name}: llts used {cpu:.2f} s of processor in {wall:.0f} s "
+            f"({100 * cpu / max(wall, 1):.1f} % of the emulated core), resident {known[-1][1] / 1e6:.1f} MB"
+        )
     return lines
 
 
@@ -68,7 +71,10 @@ def exchanges(lab):
     if not lab.exchanges:
         return []
     first = lab.exchanges[0].at_s
-    lines = [f"{'exchanges':>12} {'number':>7} {'|asymmetry|':>12} {'shortest':>12} {'median delay':>12} {'impossible':>10}  stamps sent/received"]
+    lines = [
+        f"{'exchanges':>12} {'number':>7} {'|asymmetry|':>12} {'shortest':>12} {'median delay':>12} "
+        f"{'impossible':>10}  stamps sent/received"
+    ]
     spans = {}
     for exchange in lab.exchanges:
         spans.setdefault(int((exchange.at_s - first) // 10), []).append(exchange)
@@ -77,10 +83,12 @@ def exchanges(lab):
         kinds = {}
         for e in members:
             kinds["/".join(e.stamps)] = kinds.get("/".join(e.stamps), 0) + 1
-        lines.append(f"{span * 10:4}..{span * 10 + 10:4} s {len(members):7} "
-                     f"{us(statistics.median(abs(e.asymmetry_ns) for e in members)):>12} {us(min(delays)):>12} "
-                     f"{us(statistics.median(delays)):>12} {sum(d < 0 for d in delays):10}  "
-                     + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())))
+        lines.append(
+            f"{span * 10:4}..{span * 10 + 10:4} s {len(members):7} "
+            f"{us(statistics.median(abs(e.asymmetry_ns) for e in members)):>12} {us(min(delays)):>12} "
+            f"{us(statistics.median(delays)):>12} {sum(d < 0 for d in delays):10}  "
+            + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+        )
     return lines
 
 
@@ -102,20 +110,41 @@ def convergence(lab):
 
 def document(lab, name, checks):
     """Everything as one object, for --json."""
-    steady = [d for s in lab.sampler.samples[-int(len(lab.sampler.samples) / 3):] for d in s.pairs().values()]
+    steady = [d for s in lab.sampler.samples[-int(len(lab.sampler.samples) / 3) :] for d in s.pairs().values()]
     return {
-        "scenario": name, "guests": len(lab.guests), "nic": lab.options.nic,
-        "offsets_ns": lab.options.offsets_ns, "ppm": lab.options.ppm, "kernel": lab.parts.release,
-        "counter_khz": lab.counter.khz, "truth": {guest.name: guest.validation for guest in lab.guests},
+        "scenario": name,
+        "guests": len(lab.guests),
+        "nic": lab.options.nic,
+        "offsets_ns": lab.options.offsets_ns,
+        "ppm": lab.options.ppm,
+        "kernel": lab.parts.release,
+        "counter_khz": lab.counter.khz,
+        "truth": {guest.name: guest.validation for guest in lab.guests},
         "checks": [{"name": c.name, "ok": c.ok, "seen": c.seen} for c in checks],
         "steps": [{"at_s": at, "guest": n, "step_ns": ns} for at, n, ns in lab.sampler.steps],
         "events": [{"at_s": at, "text": text} for at, text in lab.sampler.events],
         "median_pair_last_third_ns": statistics.median(steady) if steady else None,
-        "exchanges": [{"at_s": round(e.at_s, 4), "guest": e.guest, "peer": e.peer, "forward_ns": e.forward_ns,
-                       "backward_ns": e.backward_ns, "stamps": e.stamps} for e in lab.exchanges],
-        "costs": costs(lab), "convergence": convergence(lab),
-        "samples": [{"at_s": round(s.at_s, 4), "spread_ns": s.spread_ns(),
-                     "behind_first_ns": [None if r is None or s.real_ns[0] is None else r - s.real_ns[0] for r in s.real_ns],
-                     "rate_ppm": [None if r is None else r * 1e6 for r in s.rate]} for s in lab.sampler.samples[::5]],
+        "exchanges": [
+            {
+                "at_s": round(e.at_s, 4),
+                "guest": e.guest,
+                "peer": e.peer,
+                "forward_ns": e.forward_ns,
+                "backward_ns": e.backward_ns,
+                "stamps": e.stamps,
+            }
+            for e in lab.exchanges
+        ],
+        "costs": costs(lab),
+        "convergence": convergence(lab),
+        "samples": [
+            {
+                "at_s": round(s.at_s, 4),
+                "spread_ns": s.spread_ns(),
+                "behind_first_ns": [None if r is None or s.real_ns[0] is None else r - s.real_ns[0] for r in s.real_ns],
+                "rate_ppm": [None if r is None else r * 1e6 for r in s.rate],
+            }
+            for s in lab.sampler.samples[::5]
+        ],
         "status": lab.status,
     }

@@ -1,4 +1,5 @@
 """What happened: the guests' clocks at the same instants, every step of them, and what they said of themselves."""
+
 import json
 import threading
 import time
@@ -23,7 +24,7 @@ class Sample:
     def pairs(self):
         """|difference| of every pair that is there, ns, by the numbers of its guests."""
         there = [(n, real) for n, real in enumerate(self.real_ns) if real is not None]
-        return {(a, b): abs(x - y) for k, (a, x) in enumerate(there) for b, y in there[k + 1:]}
+        return {(a, b): abs(x - y) for k, (a, x) in enumerate(there) for b, y in there[k + 1 :]}
 
     def spread_ns(self):
         """The largest difference of two clocks, ns; None with fewer than two."""
@@ -66,7 +67,8 @@ class Sampler:
     def _take(self):
         clocks = []
         for guest in self.guests:
-            # A guest in the middle of a boot has no page, and one that is suspended may have been stopped while writing.
+            # A guest in the middle of a boot has no page, and one that is suspended may have been stopped while
+            # writing.
             page, offset = guest.page, guest.offset
             seen = page.read() if page is not None and not guest.frozen else None
             clocks.append((seen, offset))
@@ -112,13 +114,18 @@ class Said:
         self.llts = said.get("llts")
 
     def differences_ns(self, sampler):
-        """This guest's clock, as it read it itself, minus each other guest's, ns, by the guests' numbers. The other's clock is
-        taken from the latest sample before, so its rate may be a few 10 ms old; empty where there was no sample."""
+        """This guest's clock, as it read it itself, minus each other guest's, ns, by the guests' numbers. The other's
+        clock is taken from the latest sample before, so its rate may be a few 10 ms old; empty where there was no
+        sample.
+        """
         sample = latest(sampler.samples, self.counter)
         if sample is None or self.counter - sample.counter > 0.5 * sampler.counter.khz * 1e3:
             return {}
-        return {n: self.real_ns - clocks.real_ns(self.counter + sample.offsets[n])
-                for n, clocks in enumerate(sample.clocks) if n != self.guest and clocks is not None}
+        return {
+            n: self.real_ns - clocks.real_ns(self.counter + sample.offsets[n])
+            for n, clocks in enumerate(sample.clocks)
+            if n != self.guest and clocks is not None
+        }
 
 
 def latest(samples, counter):

@@ -1,13 +1,14 @@
 """The exact time of a guest, read from outside without disturbing it.
 
-A guest keeps its clocks in the data page of its vDSO: `real = base + ((counter - last) * mult >> shift)`. The guest's memory
-is a shared mapping, so that page can be read here. Under TCG the guest's counter is this machine's counter plus a constant,
-which QEMU keeps in its own memory. Both together give the guest's CLOCK_REALTIME at any reading of this machine's counter,
-to the nanosecond, and for several guests at one and the same instant.
+A guest keeps its clocks in the data page of its vDSO: `real = base + ((counter - last) * mult >> shift)`. The guest's
+memory is a shared mapping, so that page can be read here. Under TCG the guest's counter is this machine's counter plus
+a constant, which QEMU keeps in its own memory. Both together give the guest's CLOCK_REALTIME at any reading of this
+machine's counter, to the nanosecond, and for several guests at one and the same instant.
 
-Neither place is taken on trust: the constant must lie in the bracket that host and guest find by meeting in shared memory,
-and the times computed here must lie between what the guest itself reads.
+Neither place is taken on trust: the constant must lie in the bracket that host and guest find by meeting in shared
+memory, and the times computed here must lie between what the guest itself reads.
 """
+
 import array
 import ctypes
 import mmap
@@ -17,7 +18,8 @@ import time
 
 PAGE = 4096
 TSC_MODE = 1
-# include/vdso/datapage.h: seq, clock_mode, cycle_last, [max_cycles since 6.10], mask, mult, shift, basetime[12], 16 bytes.
+# include/vdso/datapage.h: seq, clock_mode, cycle_last, [max_cycles since 6.10], mask, mult, shift, basetime[12], 16
+# bytes.
 LAYOUTS = {"since 6.10": ("<IiQQQII24Q", 16), "before 6.10": ("<IiQQII24Q", 16)}
 # In the vvar page of x86 the data begin at one of these.
 STARTS = (128, 0)
@@ -70,17 +72,17 @@ class Clocks:
 
     def real_ns(self, counter, which=REALTIME):
         """CLOCK_REALTIME (or MONOTONIC, TAI) at a reading of the guest's counter, ns."""
-        seconds, shifted = self.base[2 * which:2 * which + 2]
+        seconds, shifted = self.base[2 * which : 2 * which + 2]
         return seconds * NS + (shifted + (counter - self.last) * self.mult >> self.shift)
 
     def raw_ns(self, counter):
         """CLOCK_MONOTONIC_RAW, ns."""
-        seconds, shifted = self.raw_base[2 * RAW:2 * RAW + 2]
+        seconds, shifted = self.raw_base[2 * RAW : 2 * RAW + 2]
         return seconds * NS + (shifted + (counter - self.raw_last) * self.raw_mult >> self.shift)
 
     def counter_at_raw(self, raw_ns):
         """The guest's counter when its CLOCK_MONOTONIC_RAW reads `raw_ns`: a float difference is added to `raw_last`."""
-        seconds, shifted = self.raw_base[2 * RAW:2 * RAW + 2]
+        seconds, shifted = self.raw_base[2 * RAW : 2 * RAW + 2]
         ahead = (raw_ns - seconds * NS << self.shift) - shifted
         return self.raw_last + ahead // self.raw_mult
 
@@ -106,7 +108,7 @@ class Page:
                 for page in range(0, len(memory) - PAGE, PAGE):
                     # Cheap refusal first: the mode of both copies is TSC, that is 1.
                     at = page + start
-                    if memory[at + 4:at + 8] != b"\1\0\0\0":
+                    if memory[at + 4 : at + 8] != b"\1\0\0\0":
                         continue
                     if self._plausible(form, at) and self._plausible(form, at + form.size + tail):
                         found.append((name, form, at, at + form.size + tail))
@@ -119,8 +121,15 @@ class Page:
     def _copy(self, form, at):
         fields = form.unpack_from(self.memory, at)
         mask, mult, shift = fields[-27:-24]
-        return {"seq": fields[0], "mode": fields[1], "last": fields[2], "mask": mask, "mult": mult, "shift": shift,
-                "base": fields[-24:]}
+        return {
+            "seq": fields[0],
+            "mode": fields[1],
+            "last": fields[2],
+            "mask": mask,
+            "mult": mult,
+            "shift": shift,
+            "base": fields[-24:],
+        }
 
     def _plausible(self, form, at):
         copy = self._copy(form, at)
@@ -143,8 +152,9 @@ class Page:
 def counter_offset(pid, started, counter):
     """The guest's counter minus this machine's, out of the memory of QEMU `pid` that started not before `started`.
 
-    QEMU keeps two neighbouring words (system/cpu-timers): the last counter that it gave out, and the constant. The constant
-    is minus the machine's counter when the guest was started, so the pair is unmistakable. None if it is not found once.
+    QEMU keeps two neighbouring words (system/cpu-timers): the last counter that it gave out, and the constant. The
+    constant is minus the machine's counter when the guest was started, so the pair is unmistakable. None if it is not
+    found once.
     """
     ranges = []
     with open(f"/proc/{pid}/maps") as maps:
@@ -164,17 +174,20 @@ def counter_offset(pid, started, counter):
             words = array.array("q", memory.read(high - low))
             # Afterwards: the guest goes on reading its counter.
             now = counter.read()
-            found |= {words[n + 1] for n in range(len(words) - 1)
-                      if started <= -words[n + 1] <= now and 0 < words[n] <= now + words[n + 1]}
+            found |= {
+                words[n + 1]
+                for n in range(len(words) - 1)
+                if started <= -words[n + 1] <= now and 0 < words[n] <= now + words[n + 1]
+            }
     return found.pop() if len(found) == 1 else None
 
 
 def meet(memory, magic, counter, enough, seconds=10.0, rounds_min=100, timeout_s=60):
-    """Meets the agent of a guest in its memory until the bracket is `enough` counts narrow, or for some seconds; returns the lowest
-    and the highest offset that all rounds allow, and how many rounds there were.
+    """Meets the agent of a guest in its memory until the bracket is `enough` counts narrow, or for some seconds;
+    returns the lowest and the highest offset that all rounds allow, and how many rounds there were.
 
-    Each round: read the counter, write a number, wait for the guest to answer with its own counter, read the counter again.
-    The guest read its counter in between, so guest minus after <= offset <= guest minus before.
+    Each round: read the counter, write a number, wait for the guest to answer with its own counter, read the counter
+    again. The guest read its counter in between, so guest minus after <= offset <= guest minus before.
     """
     begun = time.monotonic()
     at = -1
