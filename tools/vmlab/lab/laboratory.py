@@ -33,6 +33,7 @@ class Laboratory:
         self.folder = self.ram = self.hub = self.sampler = None
         self.guests = []
         self.booted = False
+        self.playing = None
         self.records = 0
         self._forget()
         self.help = subprocess.run([options.llts, "run", "--help"], capture_output=True, text=True).stdout
@@ -228,7 +229,7 @@ class Laboratory:
         return self.guests[n].ask("cat /tmp/llts.log")[1].decode(errors="replace")
 
     def agreed(self, limit_ns, timeout_s, hold_s=2.0):
-        """Waits until all clocks were within `limit_ns()` for `hold_s`; the seconds it took, without the hold, or None."""
+        """Waits until all clocks were within `limit_ns()` for `hold_s`; the seconds without that hold, or None."""
         begun = self.sampler.now_s()
         deadline = time.monotonic() + timeout_s + hold_s
         while time.monotonic() < deadline:
@@ -265,6 +266,13 @@ class Laboratory:
             self.at_exit[n] = {"before": before, "after": json.loads(guest.run("labguest show")), "gone": gone}
             self.logs[n] = self.log(n)
             records[n] = guest.ask(f"cat {guest.record}")[1]
+        if self.options.records:
+            os.makedirs(self.options.records, exist_ok=True)
+            for n, data in records.items():
+                with open(
+                    os.path.join(self.options.records, f"{self.playing}-{self.guests[n].name}.rec"), "wb"
+                ) as file:
+                    file.write(data)
         self.sampler.end()
         for guest in self.guests:
             for offset, line in guest.watched:

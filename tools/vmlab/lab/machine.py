@@ -312,7 +312,7 @@ class Guest:
         self._monitor("stop")
 
     def wake(self):
-        """Lets it go on: all its clocks are late by the time it stood still, and the counter's offset is another one."""
+        """Lets it go on: its clocks are late by the time it stood still, and its counter has another offset."""
         before, old = self.counter.read(), self.offset
         self._monitor("cont")
         self.offset = self._counter_offset()

@@ -13,7 +13,7 @@ PERIOD_S = 0.04
 
 
 class Sample:
-    """All clocks at one reading of the machine's counter: time since the start, REALTIME and set rate of each, or None."""
+    """All clocks at one reading of the machine's counter: REALTIME and set rate of each, or None."""
 
     __slots__ = ("at_s", "counter", "real_ns", "rate", "clocks", "offsets")
 

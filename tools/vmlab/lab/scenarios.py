@@ -196,7 +196,7 @@ OTHERS = r"somebody|someone|by others|interfere|conflict|set the clock"
 
 
 def adversary(lab, act, words, name, allowed=()):
-    """Something in the last guest interferes with its clock: noticed in its log, put right (or refused, as configured)."""
+    """Something in the last guest interferes with its clock: noticed in its log, put right or refused."""
     conflict = ["--on-conflict", lab.options.on_conflict] if lab.supports("--on-conflict") else []
     played = begin(lab, *conflict)
     victim = len(lab.guests) - 1

@@ -81,7 +81,7 @@ class Clocks:
         return seconds * NS + (shifted + (counter - self.raw_last) * self.raw_mult >> self.shift)
 
     def counter_at_raw(self, raw_ns):
-        """The guest's counter when its CLOCK_MONOTONIC_RAW reads `raw_ns`: a float difference is added to `raw_last`."""
+        """The guest's counter when its CLOCK_MONOTONIC_RAW reads `raw_ns`."""
         seconds, shifted = self.raw_base[2 * RAW : 2 * RAW + 2]
         ahead = (raw_ns - seconds * NS << self.shift) - shifted
         return self.raw_last + ahead // self.raw_mult
