@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::exit::{Failure, say};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
 use super::sim::SimArgs;
-use crate::engine::PollMode;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
+use crate::engine::{PollMode, Timestamps};
 use crate::flow::Role;
 use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, ROUNDS_MAX};
 use crate::pipeline::{ALGORITHMS, Algorithm};
@@ -99,6 +99,20 @@ pub(super) struct RunArgs {
     /// At start, step the clock once if it is off by more than this
     #[arg(long, value_name = "SPAN", default_value = "100ms", value_parser = positive_span_ns)]
     pub step_threshold: i64,
+    /// Whose time stamps: auto takes the card's where it can and the kernel's else, packet by packet; hardware insists
+    /// on a card that stamps; kernel touches no card; user reads the program's own clock
+    #[arg(long, value_name = "WHOSE", default_value = "auto", value_parser = timestamps())]
+    pub timestamps: Timestamps,
+    /// Interfaces whose cards stamp, as eth0 or eth0,eth1; bonds and VLANs lead to theirs [default: that of the
+    /// address listened on, or those on the way to --peers, or all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub iface: Vec<String>,
+    /// Clock of that card, as /dev/ptpN or as an interface that has it [default: what the card's driver says]
+    #[arg(long, value_name = "CLOCK")]
+    pub phc: Option<String>,
+    /// Become this user once everything is set up; needs a start as root
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// Core for the thread that answers packets
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -256,6 +270,12 @@ fn role() -> impl TypedValueParser<Value = Role> {
 fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
     PossibleValuesParser::new(ALGORITHMS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.summary)))
         .map(|word| Algorithm::named(&word).expect("the parser lets only these words pass"))
+}
+
+fn timestamps() -> impl TypedValueParser<Value = Timestamps> {
+    PossibleValuesParser::new(Timestamps::ALL.map(Timestamps::as_str)).map(|word| {
+        Timestamps::ALL.into_iter().find(|t| t.as_str() == word).expect("the parser lets only these words pass")
+    })
 }
 
 fn poll_mode() -> impl TypedValueParser<Value = PollMode> {
