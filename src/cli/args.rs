@@ -38,6 +38,10 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Show how a node on this machine is doing
     Status(StatusArgs),
+    /// Say what this machine can give: clocks, cards, privileges, and what each lack costs
+    ///
+    /// Exit code 0: all that llts can use is there; 1: it works with less; 2: it cannot run.
+    Doctor(DoctorArgs),
     /// Make a key
     Keygen(KeygenArgs),
     /// Simulate a cluster in virtual time and hold it to its bounds
@@ -187,6 +191,24 @@ pub(super) struct StatusArgs {
     /// Folder to look for status sockets in [default: that of this user, then that of the system]
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
+}
+
+/// Options of `llts doctor`.
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// Interfaces to look at, as eth0 or eth0,eth1 [default: all but loopback]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub iface: Vec<String>,
+    /// Send five packets to this host over each of them and see who stamps them; stamps of cards are switched on for
+    /// it and put back
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub peer: Option<String>,
+    /// UDP port that a node would have [default: 4123]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `llts keygen`.
