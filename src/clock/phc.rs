@@ -22,6 +22,9 @@ const RATE_PRIOR: f64 = 1e6;
 /// clock that is being steered).
 const WANDER_MIN: f64 = 2.0;
 const WANDER_MAX: f64 = 1e10;
+/// By how much a reading that the gate had to cut raises the wander: somebody may have begun to steer the clock, and
+/// must be followed before the cuts end belief.
+const WANDER_LEAP: f64 = 4.0;
 /// Readings that the mean surprise remembers.
 const SURPRISE_MEMORY: f64 = 32.0;
 /// A mean surprise above this raises the wander, one below that lowers it; 1 is what the filter expects.
@@ -173,6 +176,9 @@ impl State {
         if self.samples > WARM {
             self.learn(innovation * innovation / s);
             self.cuts = if innovation.abs() > gate { self.cuts + 1 } else { 0 };
+            if self.cuts > 0 {
+                self.wander = (self.wander * WANDER_LEAP).min(WANDER_MAX);
+            }
         }
         self.cuts < CUTS
     }

@@ -130,7 +130,7 @@ clock      virtual, offset +310 ns, frequency -20.123 ppm
 error      230 ns one sigma (estimate), - at most (bound)
 algorithm  rce
 hot loop   hybrid on any core
-card       eth0 stamps what leaves, and PTP, on /dev/ptp0 known to 6 ns, 800 ns at most, rate -1.234 ppm
+card       eth0 stamps what leaves, and PTP, on /dev/ptp0 known to 6.00 ns, 800 ns at most, rate -1.234 ppm
 counters   exchanges 1600
 
 PEER    ADDRESS             STATE      OFFSET    DELAY   SIGMA    BOUND  RX/TX          REACH  REASON
