@@ -17,7 +17,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use llts::sys::rt;
-use llts::sys::socket::{SocketOptions, StampedSocket};
+use llts::sys::socket::{SocketOptions, StampWish, StampedSocket};
 use llts::wire::DATAGRAM_LEN;
 
 const SECONDS: u64 = 12;
@@ -84,7 +84,7 @@ fn echo(spin: bool) -> (f64, f64) {
 
 fn open() -> StampedSocket {
     let mut socket = StampedSocket::open(([127, 0, 0, 1], 0).into(), &SocketOptions::default()).expect("loopback");
-    socket.enable_stamps().expect("stamps");
+    socket.enable_stamps(StampWish::Kernel).expect("stamps");
     socket
 }
 

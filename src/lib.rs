@@ -24,6 +24,7 @@ pub mod steering;
 // The world.
 pub mod clock;
 pub mod discovery;
+pub mod doctor;
 pub mod engine;
 pub mod report;
 pub mod sys;

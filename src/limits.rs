@@ -59,6 +59,20 @@ pub const STRANGER_PACKETS_PER_S: u32 = 256;
 /// See [`STRANGER_PACKETS_PER_S`].
 pub const STRANGER_PACKETS_BURST: u32 = 128;
 
+/// Devices whose cards stamp for one node: two ports of two cards, or a bond of four.
+pub const CARDS_MAX: usize = 4;
+/// A card's transmit stamp is waited for this long before the kernel's is used in its place, ns: drivers fetch it from
+/// a work queue, milliseconds later on a loaded machine.
+pub const CARD_STAMP_WAIT_NS: i64 = 20_000_000;
+/// A card's time is told at most this far from the last reading of its clock, ns: as old as any stamp that is waited for.
+pub const PHC_AGE_NS_MAX: i64 = 2_000_000_000;
+/// A card whose time is known no better than this is not used, ns: kernel stamps are as good, and packets have no room
+/// to say more.
+pub const STAMP_DOUBT_NS_MAX: f64 = u16::MAX as f64;
+/// A card's clock that runs further off CLOCK_MONOTONIC_RAW than this is broken or being steered hard (seconds per
+/// second): twice what two oscillators at their worst make of it.
+pub const PHC_RATE_MAX: f64 = 1e-3;
+
 /// In hybrid mode the hot thread spins this long after a packet before it blocks, ns.
 pub const HYBRID_SPIN_NS: i64 = 50_000;
 
@@ -103,5 +117,7 @@ const _: () = assert!(KEYS_MAX >= 2 + 2 * PEERS_MAX, "two live keys for every pe
 const _: () = assert!(KEY_BYTES_MIN >= 16 && KEY_BYTES_MAX == 64);
 const _: () = assert!(TICK_HZ >= 8 && TICK_HZ <= 64 && 1_000_000_000 % TICK_HZ == 0);
 const _: () = assert!(SILENCE_NS_MIN >= NONCE_LIFETIME_NS, "a peer must not leave while its answer is still good");
+const _: () = assert!(PHC_RATE_MAX >= 2.0 * OSCILLATOR_RATE_MAX);
+const _: () = assert!(CARD_STAMP_WAIT_NS < TRANSMIT_STAMP_WAIT_NS && PHC_AGE_NS_MAX <= TRANSMIT_STAMP_WAIT_NS);
 const _: () = assert!(RATE_HZ_MIN < RATE_HZ_DEFAULT && RATE_HZ_DEFAULT <= RATE_HZ_MAX);
 

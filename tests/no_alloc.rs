@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use llts::engine::{self, ClockChoice, KeySource, PollMode, Settings};
+use llts::engine::{self, ClockChoice, KeySource, PollMode, Settings, Timestamps};
 use llts::flow::Role;
 
 /// Counts allocations by thread id.
@@ -55,6 +55,10 @@ fn settings(name: &str, port: u16, dir: &std::path::Path, poll_mode: PollMode) -
         faults: None,
         clock: ClockChoice::Virtual { offset_ns: 1_000_000, drift: 20e-6 },
         step_threshold_ns: 100_000_000,
+        timestamps: Timestamps::Auto,
+        interfaces: Vec::new(),
+        phc: None,
+        user: None,
         cpu: None,
         fifo: None,
         mlock: false,

@@ -78,6 +78,7 @@ fn message(f: &Fields) -> Message {
             sigma_ns: float(f, "sigma"),
             bound_ns: float(f, "bound"),
             alive: number(f, "alive"),
+            stamp_doubt_ns: number(f, "stamp_doubt"),
         },
         name: Name::new(f["name"]),
     }

@@ -12,8 +12,8 @@ use super::exit::{Failure, say};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
 use super::saturn::SaturnArgs;
 use super::sim::SimArgs;
-use crate::engine::PollMode;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
+use crate::engine::{PollMode, Timestamps};
 use crate::flow::Role;
 use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, ROUNDS_MAX};
 use crate::pipeline::{ALGORITHMS, Algorithm};
@@ -39,6 +39,10 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Show how a node on this machine is doing
     Status(StatusArgs),
+    /// Say what this machine can give: clocks, cards, privileges, and what each lack costs
+    ///
+    /// Exit code 0: all that llts can use is there; 1: it works with less; 2: it cannot run.
+    Doctor(DoctorArgs),
     /// Make a key
     Keygen(KeygenArgs),
     /// Simulate a cluster in virtual time and hold it to its bounds
@@ -102,6 +106,20 @@ pub(super) struct RunArgs {
     /// At start, step the clock once if it is off by more than this
     #[arg(long, value_name = "SPAN", default_value = "100ms", value_parser = positive_span_ns)]
     pub step_threshold: i64,
+    /// Whose time stamps: auto takes the card's where it can and the kernel's else, packet by packet; hardware insists
+    /// on a card that stamps; kernel touches no card; user reads the program's own clock
+    #[arg(long, value_name = "WHOSE", default_value = "auto", value_parser = timestamps())]
+    pub timestamps: Timestamps,
+    /// Interfaces whose cards stamp, as eth0 or eth0,eth1; bonds and VLANs lead to theirs [default: that of the
+    /// address listened on, or those on the way to --peers, or all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub iface: Vec<String>,
+    /// Clock of that card, as /dev/ptpN or as an interface that has it [default: what the card's driver says]
+    #[arg(long, value_name = "CLOCK")]
+    pub phc: Option<String>,
+    /// Become this user once everything is set up; needs a start as root
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// Core for the thread that answers packets
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -176,6 +194,24 @@ pub(super) struct StatusArgs {
     /// Folder to look for status sockets in [default: that of this user, then that of the system]
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
+}
+
+/// Options of `llts doctor`.
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// Interfaces to look at, as eth0 or eth0,eth1 [default: all but loopback]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub iface: Vec<String>,
+    /// Send five packets to this host over each of them and see who stamps them; stamps of cards are switched on for
+    /// it and put back
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub peer: Option<String>,
+    /// UDP port that a node would have [default: 4123]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `llts keygen`.
@@ -259,6 +295,12 @@ fn role() -> impl TypedValueParser<Value = Role> {
 fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
     PossibleValuesParser::new(ALGORITHMS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.summary)))
         .map(|word| Algorithm::named(&word).expect("the parser lets only these words pass"))
+}
+
+fn timestamps() -> impl TypedValueParser<Value = Timestamps> {
+    PossibleValuesParser::new(Timestamps::ALL.map(Timestamps::as_str)).map(|word| {
+        Timestamps::ALL.into_iter().find(|t| t.as_str() == word).expect("the parser lets only these words pass")
+    })
 }
 
 fn poll_mode() -> impl TypedValueParser<Value = PollMode> {

@@ -4,6 +4,7 @@
 mod args;
 mod ask;
 mod demo;
+mod doctor;
 mod exit;
 mod keygen;
 mod quantity;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use args::Command;
 use exit::Failure;
 
-/// Does what the command line says. 0: done; 1: it could not be done; 2: the command line or a file it names is wrong;
+/// Does what the command line says. 0: done (of `doctor`: all is good; 1 and 2 are its findings); 1: it could not be done; 2: the command line or a file it names is wrong;
 /// 128 and the signal's number: ended by that signal before it was done.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -28,6 +29,10 @@ pub fn main() -> ExitCode {
         Ok(Command::Keygen(args)) => keygen::keygen(&args),
         Ok(Command::Sim(args)) => sim::sim(&args),
         Ok(Command::Saturn(args)) => saturn::saturn(&args),
+        Ok(Command::Doctor(args)) => match doctor::doctor(&args) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Err(failure) => Err(failure),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

@@ -7,7 +7,8 @@ use super::args::{ClockKind, RunArgs};
 use super::exit::{Failure, warn};
 use super::quantity::ListenAddr;
 use crate::discovery::{DEFAULT_PORT, StaticPeer};
-use crate::engine::{self, ClockChoice, KeySource, Settings, keyfile};
+use crate::engine::{self, ClockChoice, KeySource, Settings, Timestamps, keyfile};
+use crate::sys::nic;
 
 /// Runs a node until a signal ends it.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -54,6 +55,10 @@ fn settings(args: &RunArgs, machine: &Machine) -> Result<Settings, Failure> {
         faults: args.faults,
         clock: clock(args)?,
         step_threshold_ns: args.step_threshold,
+        timestamps: args.timestamps,
+        interfaces: interfaces(args)?,
+        phc: args.phc.clone(),
+        user: user(args)?,
         cpu: args.cpu,
         fifo: args.sched.0,
         mlock: args.mlock,
@@ -129,6 +134,37 @@ fn keys(args: &RunArgs, listen: SocketAddr) -> Result<KeySource, Failure> {
              copy it to every node, and pass --key-file llts.key"
         ))),
     }
+}
+
+/// The interfaces as named, each of them there.
+fn interfaces(args: &RunArgs) -> Result<Vec<String>, Failure> {
+    let unused = matches!(args.timestamps, Timestamps::Kernel | Timestamps::User);
+    if unused && (!args.iface.is_empty() || args.phc.is_some()) {
+        return Err(Failure::Usage(format!(
+            "--iface and --phc are for hardware time stamps, which --timestamps {} switches off: leave one of them out",
+            args.timestamps.as_str()
+        )));
+    }
+    if args.phc.is_some() && args.iface.len() != 1 {
+        return Err(Failure::Usage(
+            "--phc says which clock the card of one interface has: name that with --iface".into(),
+        ));
+    }
+    for name in &args.iface {
+        if nic::index(name).is_none() {
+            return Err(Failure::Usage(format!(
+                "there is no network interface called {name}; `ip link` lists those there are"
+            )));
+        }
+    }
+    Ok(args.iface.clone())
+}
+
+fn user(args: &RunArgs) -> Result<Option<String>, Failure> {
+    if args.user.is_some() && !nix::unistd::geteuid().is_root() {
+        return Err(Failure::Usage("--user needs a start as root: leave it out, or start llts as that user".into()));
+    }
+    Ok(args.user.clone())
 }
 
 fn clock(args: &RunArgs) -> Result<ClockChoice, Failure> {
@@ -241,6 +277,23 @@ mod tests {
     fn a_short_key_on_the_command_line_is_refused() {
         let sentence = meant("--hmac-key secret").unwrap_err();
         assert!(sentence.starts_with("--hmac-key is wrong: the key has 6 bytes"), "{sentence}");
+    }
+
+    #[test]
+    fn interfaces_must_exist_and_be_of_use() {
+        assert_eq!(meant("--iface lo").unwrap().interfaces, ["lo"]);
+        assert_eq!(meant("--iface lo,lo --timestamps hardware").unwrap().timestamps, Timestamps::Hardware);
+        assert_eq!(meant("").unwrap().timestamps, Timestamps::Auto);
+        for (line, fault) in [
+            ("--iface llts-none", "there is no network interface called llts-none"),
+            ("--iface lo --timestamps kernel", "switches off"),
+            ("--phc /dev/ptp0 --timestamps user", "switches off"),
+            ("--phc /dev/ptp0", "name that with --iface"),
+            ("--phc /dev/ptp0 --iface lo,lo", "name that with --iface"),
+        ] {
+            let sentence = meant(line).unwrap_err();
+            assert!(sentence.contains(fault), "{line}: {sentence}");
+        }
     }
 
     #[test]

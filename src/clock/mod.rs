@@ -1,7 +1,10 @@
 //! Things that can be read and steered: the delivered clock C of a node, and the raw scale beneath it. Measures and
 //! obeys; holds no filter and decides nothing.
 
+pub mod card;
+mod cards;
 mod oscillator;
+mod phc;
 mod source;
 mod stamps;
 mod system;
@@ -10,7 +13,9 @@ mod virtual_clock;
 use std::fmt;
 use std::io;
 
+pub use cards::{CardClock, CardEvent, CardMiss, CardTimes, CardView, Cards};
 pub use oscillator::Oscillator;
+pub use phc::{PhcEvent, PhcRelation, PhcTrack};
 pub use source::{Machine, TimeSource};
 pub use stamps::StampConverter;
 pub use system::{SYSTEM_LOCK_PATH, SystemClock, SystemClockError};

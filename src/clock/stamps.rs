@@ -66,6 +66,11 @@ impl<S: TimeSource> StampConverter<S> {
     /// The node's raw time at the kernel's stamp `real_ns` (`CLOCK_REALTIME`), or `None` if it cannot be told: the
     /// clock was set lately, or the stamp is from the future or too old. About 30 ns, and 200 more once a millisecond.
     pub fn convert(&mut self, real_ns: i64) -> Option<RawTime> {
+        self.machine_raw(real_ns).map(|raw_ns| self.oscillator.node_raw(raw_ns))
+    }
+
+    /// The same on the machine's raw clock, ns, which a fake oscillator does not disturb.
+    pub fn machine_raw(&mut self, real_ns: i64) -> Option<i64> {
         let now_ns = self.source.raw_ns();
         if now_ns.wrapping_sub(self.latest.raw_ns) > BRACKET_AGE_NS_MAX {
             self.refresh();
@@ -77,7 +82,7 @@ impl<S: TimeSource> StampConverter<S> {
             raw_ns = self.carried(real_ns);
         }
         let oldest_ns = self.trusted_from_raw_ns.max(now_ns - STAMP_AGE_NS_MAX);
-        (oldest_ns..=now_ns + FUTURE_NS_MAX).contains(&raw_ns).then(|| self.oscillator.node_raw(raw_ns))
+        (oldest_ns..=now_ns + FUTURE_NS_MAX).contains(&raw_ns).then_some(raw_ns)
     }
 
     /// Times that REALTIME was set by someone, as far as was noticed.

@@ -87,6 +87,23 @@ impl Dirs {
 /// # Errors
 /// One sentence, see [`DirError`].
 pub fn prepare_dir(path: &Path) -> Result<(), DirError> {
+    check(path, geteuid().as_raw())
+}
+
+/// The same for the user that this process, which is root's, will become: a folder that is root's is given to that user.
+///
+/// # Errors
+/// One sentence, see [`DirError`].
+pub fn prepare_dir_for(path: &Path, user: u32, group: u32) -> Result<(), DirError> {
+    match prepare_dir(path) {
+        Ok(()) => std::os::unix::fs::lchown(path, Some(user), Some(group))
+            .map_err(|error| DirError::Access { path: path.to_path_buf(), error }),
+        Err(DirError::Foreign { .. }) => check(path, user),
+        Err(error) => Err(error),
+    }
+}
+
+fn check(path: &Path, user: u32) -> Result<(), DirError> {
     let access = |error| DirError::Access { path: path.to_path_buf(), error };
     match DirBuilder::new().recursive(true).mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(access(error)),
@@ -94,7 +111,7 @@ pub fn prepare_dir(path: &Path) -> Result<(), DirError> {
     }
     // Not followed: in /tmp a link may be somebody else's.
     let found = fs::symlink_metadata(path).map_err(access)?;
-    let (user, owner) = (geteuid().as_raw(), found.uid());
+    let owner = found.uid();
     if !found.is_dir() {
         Err(DirError::NotADirectory { path: path.to_path_buf() })
     } else if owner != user {
@@ -160,6 +177,22 @@ mod tests {
         fs::write(&file, "").unwrap();
         assert!(matches!(prepare_dir(&file), Err(DirError::NotADirectory { .. })));
         assert!(matches!(prepare_dir(&file.join("below")), Err(DirError::Access { .. })));
+    }
+
+    #[test]
+    fn root_gives_its_folder_to_the_user_it_will_become_and_finds_it_again() {
+        if !geteuid().is_root() {
+            println!("skipped: giving a folder away needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        for _ in 0..2 {
+            prepare_dir_for(&path, 12345, 54321).unwrap();
+            let found = fs::metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (12345, 54321, 0o700));
+        }
+        assert!(matches!(prepare_dir_for(&path, 12346, 1), Err(DirError::Foreign { owner: 12345, .. })));
     }
 
     #[test]

@@ -7,10 +7,12 @@ use super::Settings;
 use super::hot::HotReport;
 use super::poll_mode::Chosen;
 use super::snapshot::NodeSnapshot;
+use super::stamping::ShownCard;
+use crate::clock::card::CardReceive;
 use crate::clock::{ClockKind, Oscillator};
 use crate::exchange::Tally;
 use crate::pipeline::{PeerView, Standing};
-use crate::report::{ClockStatus, ClockView, OscillatorView, PeerStatus, SegmentView, Status};
+use crate::report::{CardStatus, ClockStatus, ClockView, OscillatorView, PeerStatus, SegmentView, Status};
 use crate::sys::seqlock::SeqReader;
 use crate::sys::time::{monotonic_now, raw_now};
 use crate::unit::rate_to_ppb;
@@ -29,7 +31,12 @@ pub struct Constants {
     pub oscillator: Oscillator,
     /// How the hot thread waits, and why.
     pub poll_mode: Chosen,
+    /// The cards that stamp for this node.
+    pub cards: Vec<ShownCard>,
 }
+
+/// Packets after which a stamp that was promised and never came is spoken of.
+const PACKETS_BEFORE_COMPLAINT: u64 = 64;
 
 /// Makes the documents.
 pub struct Answers {
@@ -71,6 +78,51 @@ impl Answers {
         Some(document.expect("the documents are plain data") + "\n")
     }
 
+    /// What the driver of a card promised and did not do, once enough packets have passed to tell.
+    #[must_use]
+    pub fn broken_promise(&self) -> Option<String> {
+        let hot = self.hot.read();
+        let believed = self.node.read().cards.iter().flatten().any(|card| card.relation.is_some());
+        let all_stamp = self.constants.cards.iter().all(|card| card.receive == CardReceive::All);
+        let names: Vec<&str> = self.constants.cards.iter().map(|card| card.device.as_str()).collect();
+        let names = names.join(", ");
+        let none = |nic: u64, kernel: u64| nic == 0 && kernel >= PACKETS_BEFORE_COMPLAINT;
+        if !believed {
+            return None;
+        }
+        if none(hot.transmit_stamps_nic, hot.transmit_stamps_nic_missing) {
+            return Some(format!("the card of {names} stamps nothing that leaves, though its driver says so"));
+        }
+        if all_stamp && none(hot.receive_stamps_nic, hot.receive_stamps_kernel) {
+            return Some(format!(
+                "the card of {names} stamps none of the packets that arrive, though its driver says so: they have \
+                 kernel stamps"
+            ));
+        }
+        None
+    }
+
+    fn cards(&self, snapshot: &NodeSnapshot) -> Vec<CardStatus> {
+        let shown = self.constants.cards.iter();
+        shown
+            .map(|card| {
+                let view = snapshot.cards.get(card.clock).copied().flatten();
+                let relation = view.and_then(|view| view.relation);
+                CardStatus {
+                    device: card.device.clone(),
+                    phc: card.phc.display().to_string(),
+                    receive: card.receive.as_str().to_owned(),
+                    state: if relation.is_some() { "used" } else { "not-believed" }.to_owned(),
+                    method: view.and_then(|view| view.method).map(|method| method.as_str().to_owned()),
+                    sigma_ns: relation.map(|r| r.sigma_ns),
+                    doubt_ns: relation.map(|r| r.doubt_ns),
+                    rate_ppb: relation.map(|r| -rate_to_ppb(r.rate)),
+                    losses: view.map_or(0, |view| view.losses),
+                }
+            })
+            .collect()
+    }
+
     fn status(&self) -> Status {
         let snapshot = self.node.read();
         let node = &snapshot.pipeline.node;
@@ -89,6 +141,8 @@ impl Answers {
             algorithm: node.algorithm.to_owned(),
             poll_mode: self.constants.poll_mode.mode.as_str().to_owned(),
             cpu: self.settings.cpu,
+            timestamps: self.settings.timestamps.as_str().to_owned(),
+            cards: self.cards(&snapshot),
             listen: self.constants.listen,
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -129,9 +183,16 @@ impl Answers {
             ("notes_dropped", snapshot.notes_dropped),
             ("send_failed", hot.send_failed),
             ("transmit_stamps", hot.transmit_stamps),
+            ("transmit_stamps_nic", hot.transmit_stamps_nic),
+            ("transmit_stamps_nic_missing", hot.transmit_stamps_nic_missing),
+            ("transmit_stamps_nic_late", hot.transmit_stamps_nic_late),
             ("transmit_stamps_missing", hot.transmit_stamps_missing),
             ("transmit_stamps_late", hot.transmit_stamps_late),
             ("transmit_stamps_unmatched", hot.socket.stamps_unmatched),
+            ("receive_stamps_nic", hot.receive_stamps_nic),
+            ("nic_stamps_foreign", hot.nic_stamps_foreign),
+            ("nic_stamps_unrelated", hot.nic_stamps_unrelated),
+            ("nic_stamps_implausible", hot.nic_stamps_implausible),
             ("receive_stamps_kernel", hot.receive_stamps_kernel),
             ("receive_stamps_user", hot.receive_stamps_user),
             ("icmp_errors", hot.socket.icmp_errors),

@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use super::answers::Answers;
 use super::notes::Note;
 use super::status_socket::StatusSocket;
+use crate::clock::{CardEvent, PhcEvent};
 use crate::discovery::Discovery;
 use crate::exchange::Roster;
 use crate::flow::NodeState;
@@ -53,6 +54,10 @@ pub(super) struct Control {
     socket: Option<StatusSocket>,
     answers: Answers,
     record: Option<RecordWriter>,
+    /// Interfaces by the number of their card's clock.
+    card_names: Vec<(usize, String)>,
+    /// What is known to be amiss with the cards has been told.
+    card_silence_told: bool,
     lines: Lines,
     addresses: BTreeMap<SocketAddr, String>,
     printing: Option<Printing>,
@@ -81,6 +86,7 @@ impl Control {
         socket_path: Option<&std::path::Path>,
         answers: Answers,
         record: Option<RecordWriter>,
+        card_names: Vec<(usize, String)>,
         lines: Lines,
     ) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
@@ -116,6 +122,8 @@ impl Control {
             socket,
             answers,
             record,
+            card_names,
+            card_silence_told: false,
             lines,
             addresses: BTreeMap::new(),
             printing: None,
@@ -144,6 +152,7 @@ impl Control {
                 self.take_changes(changes);
             }
             self.take_notes();
+            self.watch_card_stamps();
             self.print_latencies(now_ns);
             if let Some(socket) = &mut self.socket {
                 socket.expire(self.poll.registry(), now_ns);
@@ -217,6 +226,7 @@ impl Control {
                 Note::ClockFailed(code) => {
                     error!("the clock refused a command: {}", io::Error::from_raw_os_error(code));
                 }
+                Note::Card(event) => self.log_card(&event),
                 Note::Recorded(exchange) => {
                     if let Some(record) = &mut self.record
                         && let Err(error) = record.write(&exchange)
@@ -226,6 +236,37 @@ impl Control {
                     }
                 }
             }
+        }
+    }
+
+    fn log_card(&self, event: &CardEvent) {
+        let behind = self.card_names.iter().filter(|(clock, _)| *clock == usize::from(event.clock));
+        let names = behind.map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(", ");
+        const UNTIL: &str = "kernel stamps are used until its time is known again, and what it stamped is forgotten";
+        match event.event {
+            PhcEvent::Ready => info!("the clock of the card of {names} is known: its stamps are used"),
+            PhcEvent::Jumped(by_ns) => {
+                warn!("the clock of the card of {names} was set or reset (by {:+.6} s): {UNTIL}", by_ns * -1e-9);
+            }
+            PhcEvent::RateAbsurd(rate) => warn!(
+                "the clock of the card of {names} runs {:+.0} ppm off this machine's: {UNTIL}",
+                crate::unit::rate_to_ppm(-rate)
+            ),
+            PhcEvent::Gone(errno) => warn!(
+                "the clock of the card of {names} does not answer ({}): {UNTIL}",
+                io::Error::from_raw_os_error(errno)
+            ),
+        }
+    }
+
+    /// What a driver promised is compared with what came; a broken promise is told once.
+    fn watch_card_stamps(&mut self) {
+        if self.card_names.is_empty() || self.card_silence_told {
+            return;
+        }
+        if let Some(sentence) = self.answers.broken_promise() {
+            warn!("{sentence}");
+            self.card_silence_told = true;
         }
     }
 

@@ -11,13 +11,13 @@ use crossbeam_channel::{Receiver, Sender};
 use super::notes::{Note, NoteSender};
 use super::ring::RingReceiver;
 use super::snapshot::NodeSnapshot;
-use crate::clock::Clock;
+use crate::clock::{CardTimes, Cards, Clock};
 use crate::flow::{Claim, Event, Exchange, PeerIdentity};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::Pipeline;
 use crate::report::DisciplineLatencies;
 use crate::sys::seqlock::SeqWriter;
-use crate::sys::time::{monotonic_now, sleep_until_monotonic};
+use crate::sys::time::{monotonic_now, raw_now, sleep_until_monotonic};
 use crate::unit::PeerSlot;
 
 /// The discipline thread's ends of what it shares.
@@ -26,6 +26,8 @@ pub struct Lines {
     pub ring: RingReceiver,
     /// What this node says of itself, to the hot thread.
     pub claim: SeqWriter<Claim>,
+    /// What the cards' clocks show, to the hot thread.
+    pub cards: SeqWriter<CardTimes>,
     /// What is shown, to the control thread.
     pub state: SeqWriter<NodeSnapshot>,
     /// What is logged and recorded, to the control thread.
@@ -42,6 +44,7 @@ pub struct Lines {
 pub struct Discipline {
     pipeline: Pipeline,
     clock: Box<dyn Clock>,
+    cards: Cards,
     lines: Lines,
     latencies: Box<DisciplineLatencies>,
     snapshot: Box<NodeSnapshot>,
@@ -56,13 +59,21 @@ impl Discipline {
     /// Joins a pipeline and a clock. `rate_hz` sets the pace of the reach registers; with `recording` every exchange is
     /// also handed to the control thread.
     #[must_use]
-    pub fn new(pipeline: Pipeline, clock: Box<dyn Clock>, lines: Lines, rate_hz: f64, recording: bool) -> Self {
+    pub fn new(
+        pipeline: Pipeline,
+        clock: Box<dyn Clock>,
+        cards: Cards,
+        lines: Lines,
+        rate_hz: f64,
+        recording: bool,
+    ) -> Self {
         let snapshot = Box::new(NodeSnapshot::new(&pipeline, clock.segments()));
         // Two intervals a bit: exchanges are spread on purpose, so that a single interval may hold none.
         let ticks_per_bit = (2e9 / rate_hz / TICK_NS as f64).ceil().max(2.0) as u32;
         Discipline {
             pipeline,
             clock,
+            cards,
             lines,
             latencies: Box::new(DisciplineLatencies::new()),
             snapshot,
@@ -101,6 +112,7 @@ impl Discipline {
             self.latencies.ring(monotonic_now() - pushed.at_ns);
             self.take(&pushed.event);
         }
+        self.measure_cards();
         let reading = self.clock.read()?;
         let tick = self.pipeline.tick(reading);
         if let Some(correction) = &tick.correction {
@@ -122,6 +134,19 @@ impl Discipline {
             let _asker_gone = self.lines.latencies.try_send(empty);
         }
         Ok(())
+    }
+
+    /// Reads the cards' clocks, so that the hot thread can tell what their stamps mean. A reading is some 20 us; of a
+    /// card on a slow bus it is done less often, and in the meantime its stamps are told by the last one.
+    fn measure_cards(&mut self) {
+        if self.cards.is_empty() {
+            return;
+        }
+        let notes = &mut self.lines.notes;
+        self.cards.measure(raw_now, |event| notes.send(Note::Card(event)));
+        let times = self.cards.times();
+        self.lines.cards.write(times);
+        self.pipeline.set_stamp_doubt(times.doubt_ns());
     }
 
     fn take(&mut self, event: &Event) {
@@ -173,6 +198,7 @@ impl Discipline {
     fn publish(&mut self) {
         self.pipeline.snapshot(&mut self.snapshot.pipeline);
         self.snapshot.segments = self.clock.segments();
+        self.snapshot.cards = self.cards.views();
         self.snapshot.notes_dropped = self.lines.notes.dropped();
         self.lines.state.write(*self.snapshot);
     }

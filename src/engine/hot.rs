@@ -14,15 +14,15 @@ use mio::{Interest, Poll, Token};
 
 use super::PollMode;
 use super::ring::RingSender;
-use super::tickets::{Ticket, Tickets};
-use crate::clock::{Machine, Oscillator, StampConverter};
+use super::tickets::{KernelStamp, Ticket, Tickets};
+use crate::clock::{CardMiss, CardTimes, Machine, Oscillator, StampConverter};
 use crate::exchange::{Counters, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Stamp, StampClass};
 use crate::limits::HYBRID_SPIN_NS;
 use crate::report::HotLatencies;
 use crate::sys::random::Entropy;
 use crate::sys::seqlock::{SeqReader, SeqWriter};
-use crate::sys::socket::{Received, SocketCounters, StampedSocket};
+use crate::sys::socket::{Received, SocketCounters, StampedSocket, TxStamp};
 use crate::sys::time::{monotonic_now, raw_now};
 use crate::unit::RawTime;
 use crate::wire::DATAGRAM_LEN;
@@ -36,8 +36,14 @@ pub struct HotReport {
     pub ring_dropped: u64,
     /// Datagrams that the socket did not take.
     pub send_failed: u64,
-    /// Transmit stamps that came from the kernel or the card.
+    /// Transmit stamps that came from the kernel or the card and were used.
     pub transmit_stamps: u64,
+    /// Those among them that came from the card.
+    pub transmit_stamps_nic: u64,
+    /// Transmit stamps of the card that did not come in time, so that the kernel's was used.
+    pub transmit_stamps_nic_missing: u64,
+    /// Transmit stamps of the card that came after the kernel's had been used.
+    pub transmit_stamps_nic_late: u64,
     /// Transmit stamps that never came.
     pub transmit_stamps_missing: u64,
     /// Transmit stamps that came when their packet was no longer remembered.
@@ -46,10 +52,28 @@ pub struct HotReport {
     pub socket: SocketCounters,
     /// Times that `CLOCK_REALTIME` was set by somebody while stamps were being converted.
     pub clock_jumps: u64,
-    /// Datagrams that arrived with a kernel stamp.
+    /// Datagrams that arrived with a usable stamp of the card.
+    pub receive_stamps_nic: u64,
+    /// Datagrams that arrived with a kernel stamp and none of the card.
     pub receive_stamps_kernel: u64,
-    /// Datagrams that arrived without one.
+    /// Datagrams that arrived with neither.
     pub receive_stamps_user: u64,
+    /// Stamps of a card that this node does not measure.
+    pub nic_stamps_foreign: u64,
+    /// Stamps of a card whose clock was not believed when they came.
+    pub nic_stamps_unrelated: u64,
+    /// Stamps of a card that contradicted what else was known of their packet.
+    pub nic_stamps_implausible: u64,
+}
+
+impl HotReport {
+    fn count(&mut self, miss: CardMiss) {
+        *match miss {
+            CardMiss::Foreign => &mut self.nic_stamps_foreign,
+            CardMiss::NoRelation => &mut self.nic_stamps_unrelated,
+            CardMiss::Implausible => &mut self.nic_stamps_implausible,
+        } += 1;
+    }
 }
 
 /// The hot thread's ends of what it shares.
@@ -58,6 +82,8 @@ pub struct Lines {
     pub claim: SeqReader<Claim>,
     /// Whom to probe, from the control thread.
     pub roster: SeqReader<Roster>,
+    /// What the cards' clocks show, from the discipline thread; `None` if no card stamps for this node.
+    pub cards: Option<SeqReader<CardTimes>>,
     /// What is told to the control thread.
     pub report: SeqWriter<HotReport>,
     /// Finished exchanges, to the discipline thread.
@@ -86,7 +112,7 @@ const WAIT_NS_MAX: i64 = 500_000_000;
 
 /// A transmit stamp that has not come by then is given up, ns.
 const STAMP_LIFETIME_NS: i64 = 1_000_000_000;
-/// After so many in a row, peers are no longer told to wait for them.
+/// After so many in a row, peers are no longer told to wait for them; nor does this node wait for a card's.
 const MISSES_BEFORE_DOUBT: u32 = 8;
 
 /// The hot thread's state.
@@ -105,17 +131,26 @@ pub struct Hot {
     datagram: [u8; DATAGRAM_LEN + 1],
     claim_version: u64,
     roster_version: u64,
+    cards_version: u64,
+    cards: CardTimes,
+    /// Somebody stamps what leaves.
+    stamping: bool,
+    /// What peers were told to expect last.
+    promise: StampClass,
     stamps_missed_in_a_row: u32,
+    card_stamps_missed_in_a_row: u32,
 }
 
 impl Hot {
-    /// Joins a socket and a protocol. `mode` must have been chosen; `poll` is where the caller's waker is registered.
+    /// Joins a socket and a protocol, which was told to promise transmit stamps of class `promise`. `mode` must have been
+    /// chosen; `poll` is where the caller's waker is registered.
     ///
     /// # Errors
     /// The socket cannot be registered, or the system gives no random numbers.
     pub fn new(
         socket: StampedSocket,
         protocol: Protocol,
+        promise: StampClass,
         oscillator: Oscillator,
         mode: PollMode,
         poll: Poll,
@@ -131,14 +166,19 @@ impl Hot {
             entropy: Entropy::new()?,
             mode,
             poll,
-            lines,
-            tickets: Tickets::new(),
+            tickets: Tickets::new(lines.cards.is_some()),
             latencies: Box::new(HotLatencies::new()),
             report: HotReport::default(),
             datagram: [0; DATAGRAM_LEN + 1],
             claim_version: 0,
             roster_version: 0,
+            cards_version: 0,
+            cards: CardTimes::default(),
+            stamping: promise != StampClass::User,
+            promise,
             stamps_missed_in_a_row: 0,
+            card_stamps_missed_in_a_row: 0,
+            lines,
         })
     }
 
@@ -170,6 +210,7 @@ impl Hot {
             }
 
             let worked = self.receive_batch()? | self.send_due()? | self.collect_stamps()?;
+            self.release_held_stamps();
             if worked {
                 busy_until_ns = now_ns + HYBRID_SPIN_NS;
                 continue;
@@ -200,6 +241,14 @@ impl Hot {
             let (now, entropy) = (self.raw_now(), self.entropy.next_u64());
             self.protocol.set_roster(&self.lines.roster.read(), now, entropy);
         }
+        if let Some(cards) = &self.lines.cards {
+            let version = cards.version();
+            if version != self.cards_version {
+                self.cards_version = version;
+                self.cards = cards.read();
+                self.keep_promise();
+            }
+        }
         if let Ok(mut empty) = self.lines.latencies_wanted.try_recv() {
             std::mem::swap(&mut empty, &mut self.latencies);
             // The asker waits for one answer at a time, so there is room; if it has gone, the histograms go with it.
@@ -212,10 +261,28 @@ impl Hot {
         let given_up = self.tickets.expire(self.raw_now().plus(-STAMP_LIFETIME_NS));
         if given_up > 0 {
             self.report.transmit_stamps_missing += given_up as u64;
-            self.stamps_missed_in_a_row += given_up as u32;
-            if self.stamps_missed_in_a_row >= MISSES_BEFORE_DOUBT {
-                self.protocol.set_promise(StampClass::User);
-            }
+            self.stamps_missed_in_a_row = self.stamps_missed_in_a_row.saturating_add(given_up as u32);
+            self.keep_promise();
+        }
+    }
+
+    /// Whether a card's transmit stamp is worth waiting for.
+    fn card_stamps_come(&self) -> bool {
+        self.card_stamps_missed_in_a_row < MISSES_BEFORE_DOUBT && self.cards.any()
+    }
+
+    /// Peers are told to wait for what they will get.
+    fn keep_promise(&mut self) {
+        let class = if self.stamps_missed_in_a_row >= MISSES_BEFORE_DOUBT {
+            StampClass::User
+        } else if self.card_stamps_come() {
+            StampClass::Nic
+        } else {
+            StampClass::Kernel
+        };
+        if self.stamping && class != self.promise {
+            self.promise = class;
+            self.protocol.set_promise(class);
         }
     }
 
@@ -241,18 +308,12 @@ impl Hot {
     }
 
     fn on_datagram(&mut self, received: &Received) {
-        let now = self.raw_now();
-        let stamp = match received.kernel_real_ns.and_then(|real_ns| self.converter.convert(real_ns)) {
-            Some(at) => {
-                self.report.receive_stamps_kernel += 1;
-                self.latencies.stamp_to_user(now.since(at));
-                Stamp { at, class: StampClass::Kernel }
-            }
-            None => {
-                self.report.receive_stamps_user += 1;
-                Stamp { at: now, class: StampClass::User }
-            }
-        };
+        let now_ns = raw_now();
+        let now = self.oscillator.node_raw(now_ns);
+        let stamp = self.arrival(received, now_ns);
+        if stamp.class != StampClass::User {
+            self.latencies.stamp_to_user(now.since(stamp.at));
+        }
         let entropy = self.entropy.next_u64();
         let mut answer = [0; DATAGRAM_LEN];
         let datagram = &self.datagram[..received.len];
@@ -262,6 +323,31 @@ impl Hot {
             self.send(&outgoing, &answer, Some(stamp.at));
         }
         self.drain();
+    }
+
+    /// The best stamp of an arrival: the card's if it can be told and believed, else the kernel's, else the present.
+    fn arrival(&mut self, received: &Received, now_ns: i64) -> Stamp {
+        let kernel_ns = received.kernel_real_ns.and_then(|real_ns| self.converter.machine_raw(real_ns));
+        let stamp = |at_ns, class| Stamp { at: self.oscillator.node_raw(at_ns), class };
+        if let Some(card_ns) = received.nic_ns {
+            match self.cards.arrival(received.nic_device, card_ns, kernel_ns.unwrap_or(now_ns)) {
+                Ok(at_ns) => {
+                    self.report.receive_stamps_nic += 1;
+                    return stamp(at_ns, StampClass::Nic);
+                }
+                Err(miss) => self.report.count(miss),
+            }
+        }
+        match kernel_ns {
+            Some(at_ns) => {
+                self.report.receive_stamps_kernel += 1;
+                stamp(at_ns, StampClass::Kernel)
+            }
+            None => {
+                self.report.receive_stamps_user += 1;
+                stamp(now_ns, StampClass::User)
+            }
+        }
     }
 
     fn send_due(&mut self) -> io::Result<bool> {
@@ -286,9 +372,10 @@ impl Hot {
     /// Sends, and remembers for whose transmit stamp to look; `answers` is when the packet arrived that this one
     /// answers.
     fn send(&mut self, outgoing: &Outgoing, datagram: &[u8; DATAGRAM_LEN], answers: Option<RawTime>) {
+        let given_ns = raw_now();
         match self.socket.send(outgoing.to, datagram) {
             Ok(number) => {
-                let ticket = Ticket { outgoing: *outgoing, answers, sent_at: self.raw_now() };
+                let ticket = Ticket { outgoing: *outgoing, answers, given_ns, sent_at: self.raw_now() };
                 self.tickets.issue(number, ticket);
             }
             // Unreachable networks and full queues are the network's weather: counted, tried again on schedule.
@@ -301,27 +388,84 @@ impl Hot {
         while self.tickets.awaited() > 0 {
             let Some(sent) = self.socket.transmit_stamp()? else { break };
             worked = true;
-            let Some(ticket) = self.tickets.redeem(sent.ticket) else {
-                self.report.transmit_stamps_late += 1;
-                continue;
-            };
-            // A stamp that cannot be brought to raw time (the clock was set a moment ago) is as good as none.
-            let Some(at) = self.converter.convert(sent.real_ns) else { continue };
-            self.report.transmit_stamps += 1;
-            if self.stamps_missed_in_a_row > 0 {
-                self.stamps_missed_in_a_row = 0;
-                self.protocol.set_promise(StampClass::Kernel);
-            }
-            if let Some(arrived) = ticket.answers {
-                self.latencies.turn_around(at.since(arrived));
-            }
-            if ticket.outgoing.stamp_wanted {
-                let now = self.raw_now();
-                self.protocol.on_transmit_stamp(&ticket.outgoing, Stamp { at, class: sent.class }, now);
-                self.drain();
+            match sent.class {
+                StampClass::Nic => self.on_card_stamp(&sent),
+                StampClass::Kernel | StampClass::User => self.on_kernel_stamp(&sent),
             }
         }
         Ok(worked)
+    }
+
+    fn on_kernel_stamp(&mut self, sent: &TxStamp) {
+        // A stamp that cannot be brought to raw time (the clock was set a moment ago) is as good as none.
+        let Some(at_ns) = self.converter.machine_raw(sent.real_ns) else { return };
+        let patient = self.card_stamps_come();
+        match self.tickets.kernel(sent.ticket, at_ns, raw_now(), patient) {
+            KernelStamp::Told(ticket) => self.on_departure(&ticket, at_ns, StampClass::Kernel),
+            KernelStamp::Held => {}
+            KernelStamp::Late => self.report.transmit_stamps_late += 1,
+        }
+    }
+
+    fn on_card_stamp(&mut self, sent: &TxStamp) {
+        let now_ns = raw_now();
+        let Some(found) = self.tickets.card(sent.ticket, now_ns) else {
+            self.report.transmit_stamps_late += 1;
+            return;
+        };
+        let given_ns = found.ticket.given_ns;
+        match self.cards.departure(sent.device, sent.real_ns, given_ns, found.kernel_ns, now_ns) {
+            Ok(at_ns) => {
+                if found.in_time && self.card_stamps_missed_in_a_row > 0 {
+                    self.card_stamps_missed_in_a_row = 0;
+                    self.keep_promise();
+                }
+                if found.told {
+                    self.report.transmit_stamps_nic_late += 1;
+                } else {
+                    self.tickets.card_told(sent.ticket);
+                    self.report.transmit_stamps_nic += 1;
+                    self.on_departure(&found.ticket, at_ns, StampClass::Nic);
+                }
+            }
+            Err(miss) => {
+                self.report.count(miss);
+                if let Some(at_ns) = found.kernel_ns.filter(|_| !found.told) {
+                    self.on_departure(&found.ticket, at_ns, StampClass::Kernel);
+                }
+            }
+        }
+    }
+
+    /// Kernel stamps whose card has kept silent for too long.
+    fn release_held_stamps(&mut self) {
+        if self.tickets.held_until().is_none() {
+            return;
+        }
+        while let Some((ticket, at_ns)) = self.tickets.overdue(raw_now()) {
+            self.report.transmit_stamps_nic_missing += 1;
+            self.card_stamps_missed_in_a_row = self.card_stamps_missed_in_a_row.saturating_add(1);
+            self.keep_promise();
+            self.on_departure(&ticket, at_ns, StampClass::Kernel);
+        }
+    }
+
+    /// The true departure of a packet is known, `at_ns` in machine raw time.
+    fn on_departure(&mut self, ticket: &Ticket, at_ns: i64, class: StampClass) {
+        let at = self.oscillator.node_raw(at_ns);
+        self.report.transmit_stamps += 1;
+        if self.stamps_missed_in_a_row > 0 {
+            self.stamps_missed_in_a_row = 0;
+            self.keep_promise();
+        }
+        if let Some(arrived) = ticket.answers {
+            self.latencies.turn_around(at.since(arrived));
+        }
+        if ticket.outgoing.stamp_wanted {
+            let now = self.raw_now();
+            self.protocol.on_transmit_stamp(&ticket.outgoing, Stamp { at, class }, now);
+            self.drain();
+        }
     }
 
     fn drain(&mut self) {
@@ -336,7 +480,9 @@ impl Hot {
     }
 
     fn wait(&mut self, events: &mut mio::Events) -> io::Result<()> {
-        let until_due_ns = self.protocol.deadline().since(self.raw_now()).clamp(0, WAIT_NS_MAX);
+        let until_due_ns = self.protocol.deadline().since(self.raw_now());
+        let until_held_ns = self.tickets.held_until().map_or(i64::MAX, |until_ns| until_ns - raw_now());
+        let until_due_ns = until_due_ns.min(until_held_ns).clamp(0, WAIT_NS_MAX);
         match self.poll.poll(events, Some(Duration::from_nanos(until_due_ns as u64))) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             other => other,

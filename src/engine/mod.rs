@@ -10,13 +10,15 @@ pub mod keyfile;
 mod logging;
 mod notes;
 mod poll_mode;
+mod privileges;
 mod ring;
 pub mod saturn;
 mod settings;
 mod snapshot;
+mod stamping;
 mod start;
 mod status_socket;
 mod tickets;
 
-pub use settings::{ClockChoice, KeySource, PollMode, Settings};
+pub use settings::{ClockChoice, KeySource, PollMode, Settings, Timestamps};
 pub use start::{StartError, run};

@@ -3,6 +3,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::clock::CardEvent;
 use crate::flow::{Exchange, NodeState, PeerIdentity};
 use crate::limits::NOTES;
 
@@ -30,6 +31,8 @@ pub enum Note {
     Stepped(i64),
     /// The clock refused a command; the text of the error number.
     ClockFailed(i32),
+    /// Something happened to the clock of a card.
+    Card(CardEvent),
     /// A finished exchange to be recorded.
     Recorded(Exchange),
 }

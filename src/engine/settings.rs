@@ -34,6 +34,14 @@ pub struct Settings {
     pub clock: ClockChoice,
     /// At start the clock may step once if it is off by more than this, ns.
     pub step_threshold_ns: i64,
+    /// Whose time stamps are used.
+    pub timestamps: Timestamps,
+    /// Interfaces whose cards stamp; found by itself unless told.
+    pub interfaces: Vec<String>,
+    /// The card's clock, as /dev/ptpN or by an interface that has it; the interface's own unless told.
+    pub phc: Option<String>,
+    /// The user that the process becomes once it is set up.
+    pub user: Option<String>,
     /// The core for the hot thread.
     pub cpu: Option<usize>,
     /// `SCHED_FIFO` priority for the hot thread.
@@ -77,6 +85,36 @@ pub enum ClockChoice {
         /// How much faster than nominal its oscillator runs (seconds per second).
         drift: f64,
     },
+}
+
+/// Whose time stamps a node uses. A packet without the best there are has the next best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Timestamps {
+    /// The card's where one can be had, else the kernel's.
+    #[default]
+    Auto,
+    /// The card's; without a card that stamps the node does not start.
+    Hardware,
+    /// The kernel's; no card is touched.
+    Kernel,
+    /// The program's own reading of its clock.
+    User,
+}
+
+impl Timestamps {
+    /// All of them, the default first.
+    pub const ALL: [Timestamps; 4] = [Timestamps::Auto, Timestamps::Hardware, Timestamps::Kernel, Timestamps::User];
+
+    /// The word of `--timestamps` and of JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Timestamps::Auto => "auto",
+            Timestamps::Hardware => "hardware",
+            Timestamps::Kernel => "kernel",
+            Timestamps::User => "user",
+        }
+    }
 }
 
 /// How the hot thread waits for packets.

@@ -1,7 +1,7 @@
 //! What the discipline thread shows to the control thread: one fixed value, written sixteen times a second.
 
-use crate::clock::Segments;
-use crate::limits::PEERS_MAX;
+use crate::clock::{CardView, Segments};
+use crate::limits::{CARDS_MAX, PEERS_MAX};
 use crate::pipeline::{Pipeline, Snapshot};
 
 /// A node as it was at its last tick.
@@ -13,6 +13,8 @@ pub struct NodeSnapshot {
     pub reach: [u8; PEERS_MAX],
     /// How a virtual clock has run lately.
     pub segments: Option<Segments>,
+    /// The clocks of the cards that stamp for this node.
+    pub cards: [Option<CardView>; CARDS_MAX],
     /// Notes that did not fit.
     pub notes_dropped: u64,
 }
@@ -22,6 +24,6 @@ impl NodeSnapshot {
     #[must_use]
     pub fn new(pipeline: &Pipeline, segments: Option<Segments>) -> Self {
         let pipeline = Snapshot::empty(pipeline.node_view());
-        NodeSnapshot { pipeline, reach: [0; PEERS_MAX], segments, notes_dropped: 0 }
+        NodeSnapshot { pipeline, reach: [0; PEERS_MAX], segments, cards: [None; CARDS_MAX], notes_dropped: 0 }
     }
 }

@@ -18,21 +18,27 @@ use super::discipline::{self, Discipline};
 use super::hot::{self, Hot, HotReport, WAKER};
 use super::notes::notes;
 use super::poll_mode::{self, Chosen};
+use super::privileges::{self, Needs, Plan};
 use super::ring::ring;
 use super::snapshot::NodeSnapshot;
-use super::{ClockChoice, KeySource, PollMode, Settings};
+use super::stamping::{self, ShownCard, Stamping, Wanted};
+use super::{ClockChoice, KeySource, PollMode, Settings, Timestamps};
 use super::{keyfile, logging};
 use crate::clock::{Clock, Machine, Oscillator, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
-use crate::discovery::{self, Dirs, Discovery, LOCAL_KEY_ID, StaticPeer, load_or_create_local_key, prepare_dir};
+use crate::discovery::{
+    self, Dirs, Discovery, LOCAL_KEY_ID, StaticPeer, load_or_create_local_key, prepare_dir, prepare_dir_for,
+};
 use crate::exchange::{self, Protocol, Roster};
 use crate::flow::{Claim, Mapping, StampClass};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::{self, Algorithm, Pipeline};
 use crate::report::RecordWriter;
+use crate::sys::caps::{self, Account};
+use crate::sys::nic::KernelNics;
 use crate::sys::random::Entropy;
 use crate::sys::rt;
 use crate::sys::seqlock::seqlock;
-use crate::sys::socket::{SocketOptions, StampedSocket};
+use crate::sys::socket::{SocketOptions, StampWish, StampedSocket, StampsGranted};
 use crate::sys::time::raw_now;
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, VirtualTime};
 use crate::wire::{Identity, Keyring};
@@ -46,10 +52,16 @@ pub enum StartError {
              --key-file FILE"
     )]
     NoKey(std::net::IpAddr),
+    /// There is nobody to become.
+    #[error("there is no user called {0} on this machine: make one with `useradd --system {0}`, or leave --user out")]
+    NoUser(String),
     /// A peer's name cannot be a name.
     #[error(transparent)]
     Peer(#[from] discovery::PeerNameError),
 }
+
+/// Reads of the socket poll the card's queue for this long in the modes that spin, us: as long as hybrid spins.
+const BUSY_POLL_US: i32 = (crate::limits::HYBRID_SPIN_NS / 1_000) as i32;
 
 /// Stack of the hot and the discipline thread, bytes; locked in memory with `--mlock`, so not more than is needed.
 const STACK_BYTES: usize = 256 * 1024;
@@ -60,10 +72,11 @@ const STACK_BYTES: usize = 256 * 1024;
 /// What it was told cannot be done, or a thread failed; one sentence.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     logging::start(&settings.log_level)?;
+    let account = account(&settings)?;
     let usual = Dirs::of_this_user();
-    let (runtime_dir, runtime_usable) = runtime_dir(&settings, usual.runtime);
+    let (runtime_dir, runtime_usable) = runtime_dir(&settings, usual.runtime, account.as_ref());
     let state_dir = settings.state_dir.clone().unwrap_or(usual.state);
-    if let Err(error) = prepare_dir(&state_dir) {
+    if let Err(error) = prepare(&state_dir, account.as_ref()) {
         warn!("{error}; going on without: nothing will be found again after a restart");
     }
     let keys = keyring(&settings, &runtime_dir)?;
@@ -72,21 +85,26 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 
     let mut socket = StampedSocket::open(settings.listen, &SocketOptions::default())?;
     let listen = socket.local_address();
-    let granted = socket.enable_stamps()?;
-    let promise = if granted.kernel_transmit { StampClass::Kernel } else { StampClass::User };
-    if promise == StampClass::User {
-        warn!(
-            "the kernel gives no transmit stamps here: departures are read by the program, which is some 10 us worse"
-        );
-    }
+    let Stamping { cards, shown, guard } = set_up_cards(&settings, listen, &peers)?;
+    let granted = socket.enable_stamps(stamp_wish(settings.timestamps, &shown))?;
+    let promise = promise(settings.timestamps, granted);
     let epoch_raw_ns = raw_now();
     let (mut clock, oscillator) = open_clock(settings.clock, epoch_raw_ns)?;
     let record = open_record(settings.record.as_deref(), &settings)?;
     let chosen = choose_mode(&settings)?;
-    if settings.mlock
-        && let Err(error) = rt::lock_memory()
-    {
-        warn!("memory is not locked ({error}): a page that was swapped out can delay an answer");
+    tune(&socket, &chosen, settings.cpu);
+    let locks_memory = settings.mlock && lock_memory();
+    let needs = Needs {
+        system_clock: settings.clock == ClockChoice::System,
+        real_time: settings.fifo.is_some(),
+        restores_card: guard.has_work(),
+        locks_memory,
+    };
+    let plan = needs.plan();
+    if let Some(account) = &account {
+        caps::become_account(account, plan.process)
+            .with_context(|| format!("the process cannot become the user {}", account.name))?;
+        info!("running as user {}", account.name);
     }
 
     let mut entropy = Entropy::new()?;
@@ -124,6 +142,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 
     let (claim_writer, claim_reader) = seqlock(claim);
     let (roster_writer, roster_reader) = seqlock(Roster::default());
+    let (cards_writer, cards_reader) = seqlock(cards.times());
     let (report_writer, report_reader) = seqlock(HotReport::default());
     let (state_writer, state_reader) = seqlock(NodeSnapshot::new(&pipeline, clock.segments()));
     let (ring_sender, ring_receiver) = ring();
@@ -139,23 +158,28 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let hot_lines = hot::Lines {
         claim: claim_reader,
         roster: roster_reader,
+        cards: (!cards.is_empty()).then_some(cards_reader),
         report: report_writer,
         ring: ring_sender,
         latencies_wanted: hot_wanted,
         latencies: hot_latencies_sender,
         stop: Arc::clone(&stop),
     };
-    let hot = Hot::new(socket, protocol, oscillator, chosen.mode, poll, hot_lines)?;
+    let hot = Hot::new(socket, protocol, promise, oscillator, chosen.mode, poll, hot_lines)?;
     let discipline_lines = discipline::Lines {
         ring: ring_receiver,
         claim: claim_writer,
+        cards: cards_writer,
         state: state_writer,
         notes: note_sender,
         latencies_wanted: discipline_wanted,
         latencies: discipline_latencies_sender,
         stop: Arc::clone(&stop),
     };
-    let constants = Constants { listen, clock: clock.kind(), epoch_raw_ns, oscillator, poll_mode: chosen.clone() };
+    let stamps = if shown.is_empty() { promise.as_str() } else { "the card where it can" };
+    let card_names = shown.iter().map(|card| (card.clock, card.device.clone())).collect();
+    let constants =
+        Constants { listen, clock: clock.kind(), epoch_raw_ns, oscillator, poll_mode: chosen.clone(), cards: shown };
     let answers = Answers::new(&settings, constants, state_reader, report_reader);
     let discovery = discovery::Config {
         listen,
@@ -165,7 +189,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         runtime_dir: (runtime_usable && settings.discovery).then(|| runtime_dir.clone()),
         mdns: settings.discovery,
     };
-    let (discovery, warnings) = Discovery::start(discovery)?;
+    let (discovery, warnings) = start_discovery(discovery, &plan)?;
     for warning in warnings {
         warn!("{warning}");
     }
@@ -181,7 +205,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let socket_path = socket_path(&settings, &runtime_dir, runtime_usable, listen.port());
     let recording = record.is_some();
-    let control = Control::new(discovery, socket_path.as_deref(), answers, record, control_lines)?;
+    let control = Control::new(discovery, socket_path.as_deref(), answers, record, card_names, control_lines)?;
 
     info!(
         "{} of cluster {} listens on {listen} as {}; clock {}, algorithm {}, stamps by {}; poll mode {}: {}",
@@ -190,20 +214,132 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         settings.role.as_str(),
         clock.kind(),
         settings.algorithm,
-        promise.as_str(),
+        stamps,
         chosen.mode.as_str(),
         chosen.reason
     );
-    let discipline = Discipline::new(pipeline, clock, discipline_lines, settings.rate_hz, recording);
-    let threads = spawn(&settings, hot, discipline)?;
-    control.run(threads)
+    let discipline = Discipline::new(pipeline, clock, cards, discipline_lines, settings.rate_hz, recording);
+    // Threads inherit what this one has, so it gives up first what none of them needs.
+    keep(plan.process, plan.process);
+    let no_new = caps::forbid_new_privileges();
+    if let Err(error) = no_new {
+        warn!("programs started by this one could gain privileges: {error}");
+    }
+    let threads = spawn(&settings, hot, discipline, plan)?;
+    keep(plan.control_permitted, plan.control);
+    let ended = control.run(threads);
+    // The cards are put back once nobody needs their stamps.
+    drop(guard);
+    ended
+}
+
+fn account(settings: &Settings) -> anyhow::Result<Option<Account>> {
+    let Some(name) = &settings.user else { return Ok(None) };
+    caps::account(name).map(Some).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => StartError::NoUser(name.clone()).into(),
+        _ => anyhow::Error::new(error).context(format!("the user {name} cannot be looked up")),
+    })
+}
+
+/// Makes a folder ready for this user, or for the one that the process will become.
+fn prepare(path: &Path, account: Option<&Account>) -> Result<(), discovery::DirError> {
+    match account {
+        Some(account) => prepare_dir_for(path, account.uid, account.gid),
+        None => prepare_dir(path),
+    }
+}
+
+fn set_up_cards(settings: &Settings, listen: std::net::SocketAddr, peers: &[StaticPeer]) -> anyhow::Result<Stamping> {
+    let known: Vec<_> = peers.iter().filter_map(StaticPeer::literal).collect();
+    let wanted = Wanted {
+        timestamps: settings.timestamps,
+        interfaces: &settings.interfaces,
+        phc: settings.phc.as_deref(),
+        listen,
+        peers: &known,
+        more_peers: known.len() < peers.len() || settings.discovery,
+    };
+    Ok(stamping::set_up(&mut KernelNics, &wanted)?)
+}
+
+/// The stamps to ask the kernel for.
+fn stamp_wish(timestamps: Timestamps, cards: &[ShownCard]) -> StampWish {
+    match timestamps {
+        Timestamps::User => StampWish::User,
+        _ if cards.is_empty() => StampWish::Kernel,
+        _ => StampWish::Card,
+    }
+}
+
+/// The class of transmit stamps that peers are told to wait for. A card's is promised when its clock is known.
+fn promise(timestamps: Timestamps, granted: StampsGranted) -> StampClass {
+    if granted.kernel_transmit {
+        return StampClass::Kernel;
+    }
+    if timestamps != Timestamps::User {
+        warn!(
+            "the kernel gives no transmit stamps here: departures are read by the program, which is some 10 us worse"
+        );
+    }
+    StampClass::User
+}
+
+/// Tells the kernel how the socket is read. Refusals cost response time, nothing else.
+fn tune(socket: &StampedSocket, chosen: &Chosen, cpu: Option<usize>) {
+    if let Some(cpu) = cpu
+        && let Err(error) = socket.incoming_cpu(cpu)
+    {
+        warn!("packets may be delivered on another core than {cpu}: {error}");
+    }
+    if chosen.mode != PollMode::Busy {
+        return;
+    }
+    match socket.busy_poll(BUSY_POLL_US) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            warn!("reads wait for the card's interrupt ({error}): grant CAP_NET_ADMIN for SO_BUSY_POLL");
+        }
+        Err(error) => warn!("reads wait for the card's interrupt: {error}"),
+        // What it adds is small, and old kernels do not have it.
+        Ok(()) => {
+            if let Err(error) = socket.prefer_busy_poll() {
+                info!("the card's interrupts stay on while it is polled: {error}");
+            }
+        }
+    }
+}
+
+/// Locks the memory; true if what is allocated later needs the privilege too.
+fn lock_memory() -> bool {
+    let unlimited = rt::unlimit_locked_memory().is_ok();
+    if let Err(error) = rt::lock_memory() {
+        warn!("memory is not locked ({error}): a page that was swapped out can delay an answer");
+        return false;
+    }
+    !unlimited
+}
+
+/// Starts discovery from a thread that has no privileges, so that the threads it starts have none.
+fn start_discovery(config: discovery::Config, plan: &Plan) -> anyhow::Result<(Discovery, Vec<String>)> {
+    let helpers = plan.helpers;
+    let start = move || {
+        keep(helpers, helpers);
+        Discovery::start(config)
+    };
+    let starter = thread::Builder::new().name("llts-discovery".to_owned()).spawn(start)?;
+    Ok(starter.join().map_err(|_| anyhow::anyhow!("the start of discovery panicked"))??)
+}
+
+fn keep(permitted: caps::CapabilitySet, effective: caps::CapabilitySet) {
+    if let Err(sentence) = privileges::keep(permitted, effective) {
+        warn!("{sentence}");
+    }
 }
 
 /// The folder for sockets, announcements and the user's key, and whether it can be used: as told, or the usual one with
 /// a warning.
-fn runtime_dir(settings: &Settings, usual: PathBuf) -> (PathBuf, bool) {
+fn runtime_dir(settings: &Settings, usual: PathBuf, account: Option<&Account>) -> (PathBuf, bool) {
     let told = settings.runtime_dir.clone().unwrap_or_else(|| usual.clone());
-    let error = match prepare_dir(&told) {
+    let error = match prepare(&told, account) {
         Ok(()) => {
             if told == usual && nix::unistd::geteuid().is_root() {
                 // Others may ask root's daemon how the clock is doing; the key and the announcements have modes of
@@ -217,7 +353,7 @@ fn runtime_dir(settings: &Settings, usual: PathBuf) -> (PathBuf, bool) {
         }
         Err(error) => error,
     };
-    if told != usual && prepare_dir(&usual).is_ok() {
+    if told != usual && prepare(&usual, account).is_ok() {
         warn!("{error}; using {} instead", usual.display());
         return (usual, true);
     }
@@ -226,7 +362,7 @@ fn runtime_dir(settings: &Settings, usual: PathBuf) -> (PathBuf, bool) {
 }
 
 /// Starts the two threads. Each pins and raises itself: threads inherit the affinity of the one that makes them.
-fn spawn(settings: &Settings, hot: Hot, discipline: Discipline) -> anyhow::Result<Threads> {
+fn spawn(settings: &Settings, hot: Hot, discipline: Discipline, plan: Plan) -> anyhow::Result<Threads> {
     let (cpu, fifo) = (settings.cpu, settings.fifo);
     let run_hot = move || {
         rt::name_thread("llts-hot");
@@ -240,10 +376,12 @@ fn spawn(settings: &Settings, hot: Hot, discipline: Discipline) -> anyhow::Resul
         {
             warn!("the hot thread keeps its normal priority ({error}): grant CAP_SYS_NICE for --sched fifo:{priority}");
         }
+        keep(plan.hot, plan.hot);
         hot.run()
     };
     let run_discipline = move || {
         rt::name_thread("llts-discipline");
+        keep(plan.discipline, plan.discipline);
         discipline.run()
     };
     let builder = || thread::Builder::new().stack_size(STACK_BYTES);

@@ -102,6 +102,9 @@ pub struct Claim {
     pub bound_ns: f32,
     /// Members it counts as alive, itself included.
     pub alive: u16,
+    /// By how much its stamps can be wrong beyond the delays that they measure, ns: the error with which a card's clock
+    /// is brought to its raw time. 0 for stamps of the kernel and of the program.
+    pub stamp_doubt_ns: u16,
 }
 
 impl Claim {
@@ -119,6 +122,7 @@ impl Claim {
             sigma_ns: f32::INFINITY,
             bound_ns: f32::INFINITY,
             alive: 1,
+            stamp_doubt_ns: 0,
         }
     }
 

@@ -37,7 +37,7 @@ mod tests;
 use crate::consensus::{Consensus, View, Voice};
 use crate::filter::Outcome;
 use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Verdict};
-use crate::limits::{PEERS_MAX, RATE_HZ_DEFAULT, TICK_NS};
+use crate::limits::{PEERS_MAX, RATE_HZ_DEFAULT, STAMP_DOUBT_NS_MAX, TICK_NS};
 use crate::steering::{Guard, GuardConfig, Mode, Signs};
 use crate::unit::{NodeId, PeerSlot, RawTime};
 
@@ -173,6 +173,8 @@ pub struct Pipeline {
     used: u16,
     /// V minus the delivered clock at the last tick, ns.
     lag_ns: f64,
+    /// By how much this node's own stamps can be wrong beyond the delays that they measure, ns.
+    stamp_doubt_ns: u16,
 }
 
 impl Pipeline {
@@ -218,6 +220,7 @@ impl Pipeline {
             alive: 1,
             used: 0,
             lag_ns: 0.0,
+            stamp_doubt_ns: 0,
         };
         pipeline.publish();
         pipeline
@@ -243,6 +246,13 @@ impl Pipeline {
             return Taken::Stray;
         }
         Taken::Filtered(peer.on_exchange(exchange, &self.claim))
+    }
+
+    /// From now on this node's stamps can be wrong by as much as this beyond the delays that they measure, ns: a card's
+    /// clock is known only so well. Bounds are wider by it.
+    pub fn set_stamp_doubt(&mut self, doubt_ns: f64) {
+        // Rounded up, because it is a bound; what is beyond the field's range is no use as a stamp anyway.
+        self.stamp_doubt_ns = doubt_ns.ceil().clamp(0.0, STAMP_DOUBT_NS_MAX) as u16;
     }
 
     /// What this node says of itself since the last tick.
@@ -528,7 +538,8 @@ impl Pipeline {
         let moved_ns = verdict.phase_ns;
         for peer in &mut self.peers {
             if peer.identity.is_some() {
-                peer.bound_ns = peer.reach_ns(now, moved_ns) + self.lag_ns.abs();
+                let reach_ns = peer.reach_ns(now, moved_ns, f64::from(self.stamp_doubt_ns));
+                peer.bound_ns = reach_ns + self.lag_ns.abs();
             }
         }
         let least = self.voices.iter().map(|v| v.edge_rate_var).fold(f64::INFINITY, f64::min);
@@ -596,6 +607,7 @@ impl Pipeline {
             sigma_ns: self.promise.sigma_ns(self.wander, lag_ns) as f32,
             bound_ns: if reference { 0.0 } else { self.promise.bound_ns(lag_ns, self.config.tick_ns) as f32 },
             alive: self.alive.max(1) as u16,
+            stamp_doubt_ns: self.stamp_doubt_ns,
         };
     }
 }

@@ -209,15 +209,17 @@ impl Peer {
     }
 
     /// How far the peer's clock can be from own V, ns, when own V has just moved by `moved_ns`: the hard interval
-    /// through both mappings, what the peer says its clock still lacks to its V, and what both may have drifted since
-    /// it spoke.
-    pub(super) fn reach_ns(&self, now: RawTime, moved_ns: f64) -> f64 {
+    /// through both mappings, what the peer says its clock still lacks to its V, what both may have drifted since it
+    /// spoke, and what both ends' stamps can be wrong by (each stamp of a card is off by the same unknown amount, so
+    /// that it widens the interval once for each end).
+    pub(super) fn reach_ns(&self, now: RawTime, moved_ns: f64, own_stamp_doubt_ns: f64) -> f64 {
         let (Some(relation), Some(claim)) = (&self.relation, &self.claim) else { return f64::INFINITY };
         let z_ns = self.z_ns - moved_ns;
         let low = z_ns + (relation.hard.low_ns - relation.offset_ns);
         let high = z_ns + (relation.hard.high_ns - relation.offset_ns);
         let since_ns = self.age_ns(now).max(0) as f64;
-        low.abs().max(high.abs()) + f64::from(claim.sigma_ns) + 2.0 * DRIFT_RATE * since_ns
+        let doubt_ns = own_stamp_doubt_ns + f64::from(claim.stamp_doubt_ns);
+        low.abs().max(high.abs()) + f64::from(claim.sigma_ns) + 2.0 * DRIFT_RATE * since_ns + doubt_ns
     }
 
     /// How well each process noise explains what this edge has seen; `None` before it has seen enough.

@@ -13,6 +13,6 @@ pub use clock_view::{ClockView, OscillatorView, Precise, SegmentView};
 pub use histogram::{DisciplineLatencies, HotLatencies, latency_table, print_latencies};
 pub use human::{frequency_text, offset_text, span_text};
 pub use record::{RECORD_LEN, RecordError, RecordReader, RecordWriter};
-pub use status::{ClockStatus, PeerStatus, Status};
+pub use status::{CardStatus, ClockStatus, PeerStatus, Status};
 pub use status_text::status_text;
 pub use table::{Align, Table};

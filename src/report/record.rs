@@ -316,6 +316,8 @@ impl Record {
                 sigma_ns: self.sigma_ns.get(),
                 bound_ns: self.bound_ns.get(),
                 alive: self.alive.get(),
+                // Not recorded: it widens bounds, and no filter looks at it.
+                stamp_doubt_ns: 0,
             },
         })
     }
@@ -390,6 +392,7 @@ mod tests {
                         sigma_ns: f32::from_bits(narrow[2]),
                         bound_ns: f32::from_bits(narrow[3]),
                         alive,
+                        stamp_doubt_ns: 0,
                     },
                 }
             },

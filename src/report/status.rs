@@ -30,6 +30,12 @@ pub struct Status {
     pub poll_mode: String,
     /// The core of the hot thread, if it is bound to one.
     pub cpu: Option<usize>,
+    /// Whose time stamps the node was told to use: `auto`, `hardware`, `kernel` or `user`.
+    #[serde(default)]
+    pub timestamps: String,
+    /// The network cards that stamp for it.
+    #[serde(default)]
+    pub cards: Vec<CardStatus>,
     /// Where the node listens.
     pub listen: SocketAddr,
     /// The process.
@@ -53,6 +59,29 @@ pub struct ClockStatus {
     pub offset_ns: Option<f64>,
     /// By how much the clock's rate is corrected, parts per billion; positive makes it run faster than its oscillator.
     pub frequency_ppb: Option<f64>,
+}
+
+/// One network card that stamps for a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CardStatus {
+    /// The device, as `ip link` calls it.
+    pub device: String,
+    /// The file of its clock.
+    pub phc: String,
+    /// What it stamps of what arrives: `all`, `ptp-only` or `none`.
+    pub receive: String,
+    /// `used`, or `not-believed` while its clock's time is not known.
+    pub state: String,
+    /// How its clock is read; null before the first reading.
+    pub method: Option<String>,
+    /// One standard deviation of its stamps on this machine's scale, ns; null while it is not believed.
+    pub sigma_ns: Option<f64>,
+    /// Its stamps cannot be further off on this machine's scale than this, ns.
+    pub doubt_ns: Option<f64>,
+    /// How much faster it runs than this machine's oscillator, parts per billion.
+    pub rate_ppb: Option<f64>,
+    /// Times that its clock was set, ran absurdly or did not answer.
+    pub losses: u64,
 }
 
 /// One peer as its node sees it.
@@ -129,6 +158,18 @@ pub(super) mod examples {
             algorithm: "rce".into(),
             poll_mode: "hybrid".into(),
             cpu: None,
+            timestamps: "auto".into(),
+            cards: vec![CardStatus {
+                device: "eth0".into(),
+                phc: "/dev/ptp0".into(),
+                receive: "ptp-only".into(),
+                state: "used".into(),
+                method: Some("extended".into()),
+                sigma_ns: Some(6.0),
+                doubt_ns: Some(800.0),
+                rate_ppb: Some(-1_234.0),
+                losses: 0,
+            }],
             listen: "127.0.0.1:8080".parse().unwrap(),
             pid: 4242,
             version: "0.1.0".into(),

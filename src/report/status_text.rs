@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::human::{frequency_text, offset_text, span_text};
 use super::table::{Align, Table};
-use super::{PeerStatus, Status};
+use super::{CardStatus, PeerStatus, Status};
 
 /// Several lines, the last one without its newline.
 #[must_use]
@@ -38,6 +38,9 @@ pub fn status_text(status: &Status) -> String {
         status.algorithm,
         status.poll_mode,
     );
+    for card in &status.cards {
+        let _infallible = writeln!(text, "card       {}", card_text(card));
+    }
     let counted: Vec<String> =
         status.counters.iter().filter(|(_, n)| **n > 0).map(|(name, n)| format!("{name} {n}")).collect();
     if !counted.is_empty() {
@@ -49,6 +52,22 @@ pub fn status_text(status: &Status) -> String {
         let _infallible = write!(text, "\n{}\n\n{SIGN}", peer_table(&status.peers));
     }
     text
+}
+
+fn card_text(card: &CardStatus) -> String {
+    let CardStatus { device, phc, receive, .. } = card;
+    let stamps = match receive.as_str() {
+        "all" => "stamps both ways",
+        "none" => "stamps what leaves",
+        _ => "stamps what leaves, and PTP",
+    };
+    let rate = frequency_text(card.rate_ppb);
+    let known = match card.state.as_str() {
+        "used" => format!("known to {}, {} at most, rate {rate}", span_text(card.sigma_ns), span_text(card.doubt_ns)),
+        _ => "whose time is not known now: kernel stamps are used".to_owned(),
+    };
+    let lost = if card.losses > 0 { format!(", lost {} times", card.losses) } else { String::new() };
+    format!("{device} {stamps}, on {phc} {known}{lost}")
 }
 
 const SIGN: &str = "An offset is local minus the other: positive means that the local clock is ahead.\n\
@@ -111,6 +130,7 @@ clock      virtual, offset +310 ns, frequency -20.123 ppm
 error      230 ns one sigma (estimate), - at most (bound)
 algorithm  rce
 hot loop   hybrid on any core
+card       eth0 stamps what leaves, and PTP, on /dev/ptp0 known to 6.00 ns, 800 ns at most, rate -1.234 ppm
 counters   exchanges 1600
 
 PEER    ADDRESS             STATE      OFFSET    DELAY   SIGMA    BOUND  RX/TX          REACH  REASON

@@ -1,9 +1,13 @@
 //! Control messages: an aligned buffer that lives on the stack, a walk over it, and the two messages that carry time.
 //! Pure bytes: the system calls are in `socket`.
 
-use super::uapi::{CMSG_HEADER_BYTES, EXTENDED_ERR_BYTES, SCM_TIMESTAMPING_BYTES, SCM_TS_OPT_ID};
+use super::uapi::{
+    CMSG_HEADER_BYTES, EXTENDED_ERR_BYTES, SCM_TIMESTAMPING_BYTES, SCM_TIMESTAMPING_PKTINFO, SCM_TS_OPT_ID,
+    SCM_TS_PKTINFO_BYTES,
+};
 
-/// Room for every control message this program asks for, more than twice over: stamps 64, error 64 with its address.
+/// Room for every control message this program asks for: stamps 64, error 64 with its address, the card's interface 32,
+/// the packet's interface 40, and some more.
 pub const CONTROL_BYTES: usize = 256;
 
 /// A control buffer with the alignment of `cmsghdr`.
@@ -19,6 +23,10 @@ pub struct Decoded {
     pub kernel_real_ns: Option<i64>,
     /// The card's stamp on the card's own clock, ns.
     pub nic_ns: Option<i64>,
+    /// Number of the interface whose card stamped the packet, as the card's driver says it.
+    pub card_device: Option<u32>,
+    /// Number of the interface by which the packet came or left; of a bond or VLAN not the card's own.
+    pub packet_device: Option<u32>,
     /// Why the message stands on the error queue.
     pub error: Option<ExtendedError>,
 }
@@ -68,6 +76,15 @@ impl ControlBuffer {
                     said.kernel_real_ns = timespec_ns(&data[..16]);
                     said.nic_ns = timespec_ns(&data[32..48]);
                 }
+                (libc::SOL_SOCKET, SCM_TIMESTAMPING_PKTINFO) if data.len() >= SCM_TS_PKTINFO_BYTES => {
+                    said.card_device = device(data, 0);
+                }
+                (libc::SOL_IP, libc::IP_PKTINFO) if data.len() >= size_of::<libc::in_pktinfo>() => {
+                    said.packet_device = device(data, 0);
+                }
+                (libc::SOL_IPV6, libc::IPV6_PKTINFO) if data.len() >= size_of::<libc::in6_pktinfo>() => {
+                    said.packet_device = device(data, 16);
+                }
                 (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
                     if data.len() >= EXTENDED_ERR_BYTES =>
                 {
@@ -106,6 +123,11 @@ fn timespec_ns(bytes: &[u8]) -> Option<i64> {
     let nanos = i64::from_ne_bytes(bytes[8..16].try_into().expect("eight bytes"));
     let total_ns = seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos);
     (total_ns != 0).then_some(total_ns)
+}
+
+/// The number of an interface; zero means that the kernel does not know.
+fn device(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(word(bytes, at)).filter(|number| *number != 0)
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
@@ -164,6 +186,25 @@ mod tests {
     fn a_card_stamp_stands_beside_a_kernel_stamp_and_not_in_its_place() {
         let (buffer, len) = buffer(&[stamps((0, 0), (3, 4))]);
         assert_eq!(buffer.decode(len), Decoded { nic_ns: Some(3_000_000_004), ..Decoded::default() });
+    }
+
+    #[test]
+    fn the_interface_is_told_apart_from_the_card_behind_it_and_zero_is_nobody() {
+        let card = |number: u32| {
+            let words = [number, 218, 0, 0];
+            message(libc::SOL_SOCKET, SCM_TIMESTAMPING_PKTINFO, &words.map(u32::to_ne_bytes).concat())
+        };
+        let v4 = message(libc::SOL_IP, libc::IP_PKTINFO, &[7u32, 1, 2].map(u32::to_ne_bytes).concat());
+        let mut six = vec![0xfd; 16];
+        six.extend(9u32.to_ne_bytes());
+        let v6 = message(libc::SOL_IPV6, libc::IPV6_PKTINFO, &six);
+        for (packet, number) in [(v4, 7), (v6, 9)] {
+            let (buffer, len) = buffer(&[stamps((0, 0), (3, 4)), card(2), packet]);
+            let said = buffer.decode(len);
+            assert_eq!((said.card_device, said.packet_device), (Some(2), Some(number)));
+        }
+        let (buffer, len) = buffer(&[card(0)]);
+        assert_eq!(buffer.decode(len), Decoded::default());
     }
 
     #[test]

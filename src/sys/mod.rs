@@ -5,9 +5,14 @@
 //! LD_PRELOAD simulators.
 
 mod address;
+#[allow(unsafe_code)]
 pub mod caps;
 mod cmsg;
 pub mod lock;
+#[allow(unsafe_code)]
+pub mod nic;
+#[allow(unsafe_code)]
+pub mod ptp;
 #[allow(unsafe_code)]
 pub mod random;
 #[allow(unsafe_code)]

@@ -103,6 +103,15 @@ pub fn lock_memory() -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lifts the limit of locked memory, so that what is locked later needs no privilege.
+///
+/// # Errors
+/// `PermissionDenied` without CAP_SYS_RESOURCE.
+pub fn unlimit_locked_memory() -> io::Result<()> {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+    Ok(setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?)
+}
+
 /// Names the calling thread for `top`, `ps -L` and debuggers; the kernel keeps 15 bytes, the rest is cut.
 pub fn name_thread(name: &str) {
     let kept: Vec<u8> = name.bytes().filter(|b| *b != 0).take(15).collect();

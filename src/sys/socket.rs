@@ -66,6 +66,18 @@ pub enum OpenError {
     },
 }
 
+/// Whose stamps a socket asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StampWish {
+    /// The card's, and the kernel's beside them.
+    Card,
+    /// The kernel's.
+    #[default]
+    Kernel,
+    /// Nobody's: the program reads its own clock.
+    User,
+}
+
 /// What the kernel agreed to stamp. It promises no stamp for any one packet: look at each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StampsGranted {
@@ -88,6 +100,8 @@ pub struct Received {
     pub kernel_real_ns: Option<i64>,
     /// When the card saw it, ns on the card's clock.
     pub nic_ns: Option<i64>,
+    /// Number of the interface whose card that was, if the kernel says so.
+    pub nic_device: Option<u32>,
     /// The datagram was longer than the buffer.
     pub truncated: bool,
 }
@@ -101,6 +115,8 @@ pub struct TxStamp {
     pub real_ns: i64,
     /// Who took it: `Kernel` or `Nic`. A card that stamps gives both, each on its own.
     pub class: StampClass,
+    /// Number of the interface by which the packet left, if the kernel says so.
+    pub device: Option<u32>,
 }
 
 /// What went wrong without being an error of a call.
@@ -187,26 +203,39 @@ impl StampedSocket {
         })
     }
 
-    /// Asks for every stamp the kernel has, and says what it granted. Kernels refuse options that they do not know as a
-    /// whole, so less is asked for until something is granted; nothing granted is not an error.
+    /// Asks for the stamps that are wished for, and says what was granted. Kernels refuse options that they do not know
+    /// as a whole, so less is asked for until something is granted; nothing granted is not an error.
     ///
     /// The kernel starts to stamp what arrives a moment later (from a work queue), if this is the first socket of the
     /// machine that asks: the first packets may come without a stamp.
     ///
     /// # Errors
     /// If the socket does not even answer what it has granted.
-    pub fn enable_stamps(&mut self) -> io::Result<StampsGranted> {
-        for wanted in [uapi::STAMPS_ALL, uapi::STAMPS_SOFTWARE, uapi::STAMPS_RECEIVE] {
-            if set_stamps(self.as_raw_fd(), wanted).is_ok() {
+    pub fn enable_stamps(&mut self, wish: StampWish) -> io::Result<StampsGranted> {
+        let card = if self.may_have_copies() { uapi::STAMPS_ALL } else { uapi::STAMPS_ALL_BARE };
+        let asked: &[u32] = match wish {
+            StampWish::Card => &[card, uapi::STAMPS_SOFTWARE, uapi::STAMPS_RECEIVE],
+            StampWish::Kernel => &[uapi::STAMPS_SOFTWARE, uapi::STAMPS_RECEIVE],
+            StampWish::User => &[],
+        };
+        for wanted in asked {
+            if set_stamps(self.as_raw_fd(), *wanted).is_ok() {
                 break;
             }
         }
         self.flags = stamps(self.as_raw_fd())?;
         let has = |bits: u32| self.flags & bits == bits;
+        if has(card) {
+            // Which interface a packet took; without it a card's stamps are only used where there is one card.
+            let _unnamed_at_worst = self.set_option(libc::SOL_IP, libc::IP_PKTINFO, 1);
+            if self.ipv6 {
+                let _unnamed_at_worst = self.set_option(libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1);
+            }
+        }
         Ok(StampsGranted {
             kernel_receive: has(uapi::STAMPS_RECEIVE),
-            kernel_transmit: has(uapi::STAMPS_SOFTWARE),
-            nic: has(uapi::STAMPS_ALL),
+            kernel_transmit: has(uapi::STAMPS_SOFTWARE & !libc::SOF_TIMESTAMPING_OPT_TSONLY),
+            nic: has(card),
         })
     }
 
@@ -220,6 +249,51 @@ impl StampedSocket {
         let _ = set_stamps(self.as_raw_fd(), uapi::STAMPS_RECEIVE);
         self.flags = stamps(self.as_raw_fd())?;
         Ok(self.flags & uapi::STAMPS_RECEIVE == uapi::STAMPS_RECEIVE)
+    }
+
+    /// Whether the kernel gives transmit stamps with a copy of their packet to this process.
+    fn may_have_copies(&self) -> bool {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/tstamp_allow_data");
+        allowed.is_ok_and(|text| text.trim() != "0")
+    }
+
+    /// Lets reads of this socket poll the card's queue for up to `span_us` instead of waiting for its interrupt.
+    ///
+    /// # Errors
+    /// `PermissionDenied` without CAP_NET_ADMIN, unless the machine's own setting is as long.
+    pub fn busy_poll(&self, span_us: i32) -> io::Result<()> {
+        self.set_option(libc::SOL_SOCKET, libc::SO_BUSY_POLL, span_us)
+    }
+
+    /// Keeps the card's interrupts off while this socket polls busily.
+    ///
+    /// # Errors
+    /// `PermissionDenied` without CAP_NET_ADMIN; `ENOPROTOOPT` before Linux 5.11.
+    pub fn prefer_busy_poll(&self) -> io::Result<()> {
+        self.set_option(libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, 1)
+    }
+
+    /// Says on which CPU this socket is read, for the kernel to deliver its packets there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn incoming_cpu(&self, cpu: usize) -> io::Result<()> {
+        let cpu = i32::try_from(cpu).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.set_option(libc::SOL_SOCKET, libc::SO_INCOMING_CPU, cpu)
+    }
+
+    fn set_option(&self, level: i32, name: i32, value: i32) -> io::Result<()> {
+        // SAFETY: the option's value is a live integer of the length that is given.
+        let rc = unsafe {
+            libc::setsockopt(
+                self.as_raw_fd(),
+                level,
+                name,
+                (&raw const value).cast(),
+                size_of::<i32>() as libc::socklen_t,
+            )
+        };
+        if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// The address and port the socket is bound to.
@@ -263,6 +337,7 @@ impl StampedSocket {
                 from,
                 kernel_real_ns: message.said.kernel_real_ns,
                 nic_ns: message.said.nic_ns,
+                nic_device: message.said.card_device.or(message.said.packet_device),
                 truncated: message.truncated,
             }));
         }
@@ -352,7 +427,9 @@ impl StampedSocket {
             return None;
         };
         match self.tickets.matching(error.data, real_ns, class) {
-            Match::Ticket(ticket) => return Some(TxStamp { ticket, real_ns, class }),
+            Match::Ticket(ticket) => {
+                return Some(TxStamp { ticket, real_ns, class, device: said.packet_device });
+            }
             Match::Unknown => {}
             Match::CountIsOff => {
                 self.tickets.quarantine(monotonic_now());

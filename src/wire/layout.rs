@@ -51,7 +51,8 @@ pub(super) struct Layout {
     pub sigma: F32,
     pub bound: F32,
     pub alive: U16,
-    pub reserved: U16,
+    /// By how much the sender's stamps can be wrong beyond the delays that they measure, ns.
+    pub stamp_doubt: U16,
     pub name: [u8; 16],
     pub reserved_tail: U64,
     pub mac: [u8; MAC_LEN],

@@ -207,7 +207,7 @@ impl Message {
             sigma: self.claim.sigma_ns.into(),
             bound: self.claim.bound_ns.into(),
             alive: self.claim.alive.into(),
-            reserved: 0.into(),
+            stamp_doubt: self.claim.stamp_doubt_ns.into(),
             name: self.name.to_wire(),
             reserved_tail: 0.into(),
             mac: [0; MAC_LEN],
@@ -252,5 +252,6 @@ fn read_claim(layout: &Layout, flags: u16) -> Result<Claim, Reject> {
         sigma_ns,
         bound_ns,
         alive: layout.alive.get(),
+        stamp_doubt_ns: layout.stamp_doubt.get(),
     })
 }

@@ -48,6 +48,7 @@ fn a_claim() -> impl Strategy<Value = Claim> {
         sigma_ns: quality.2,
         bound_ns: quality.3,
         alive: quality.4,
+        stamp_doubt_ns: quality.4.rotate_left(5),
     })
 }
 

@@ -31,7 +31,7 @@ fn open(address: &str) -> StampedSocket {
 
 fn open_now(address: &str) -> StampedSocket {
     let mut socket = StampedSocket::open(address.parse().unwrap(), &SocketOptions::default()).unwrap();
-    let granted = socket.enable_stamps().unwrap();
+    let granted = socket.enable_stamps(StampWish::Kernel).unwrap();
     assert!(granted.kernel_receive && granted.kernel_transmit, "{granted:?}");
     socket
 }
@@ -273,4 +273,46 @@ fn an_ipv6_address_on_an_ipv4_socket_is_an_error() {
     let mut socket = open(V4);
     let refused = socket.send("[::1]:9".parse().unwrap(), b"x").unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_socket_that_asks_for_the_cards_stamps_still_has_the_kernels_and_says_by_which_interface() {
+    let lo = super::super::nic::index("lo").unwrap();
+    for address in [V4, V6] {
+        let mut sender = StampedSocket::open(address.parse().unwrap(), &SocketOptions::default()).unwrap();
+        let granted = sender.enable_stamps(StampWish::Card).unwrap();
+        assert!(granted.kernel_receive && granted.kernel_transmit && granted.nic, "{granted:?}");
+        let mut receiver = open(address);
+        for _ in 0..20 {
+            let ticket = sender.send(receiver.local_address(), b"by which way?").unwrap();
+            let sent = transmit_stamp(&mut sender);
+            // Loopback has no card: the kernel's stamp is all there is.
+            assert_eq!((sent.ticket, sent.class, sent.device), (ticket, StampClass::Kernel, Some(lo)));
+            let mut buffer = [0; 64];
+            assert_eq!(receive(&mut receiver, &mut buffer).nic_ns, None);
+        }
+        assert_eq!(sender.counters(), SocketCounters::default());
+    }
+}
+
+#[test]
+fn a_socket_that_asks_for_no_stamps_gets_none() {
+    let mut socket = StampedSocket::open(V4.parse().unwrap(), &SocketOptions::default()).unwrap();
+    assert_eq!(socket.enable_stamps(StampWish::User).unwrap(), StampsGranted::default());
+    let own = socket.local_address();
+    socket.send(own, b"unstamped").unwrap();
+    let received = receive(&mut socket, &mut [0; 64]);
+    assert_eq!((received.kernel_real_ns, received.nic_ns), (None, None));
+    assert_eq!(socket.transmit_stamp().unwrap(), None);
+}
+
+#[test]
+fn busy_polling_is_granted_or_refused_for_want_of_a_privilege() {
+    let socket = open(V4);
+    for outcome in [socket.busy_poll(50), socket.prefer_busy_poll()] {
+        if let Err(refused) = outcome {
+            assert!(matches!(refused.raw_os_error(), Some(libc::EPERM | libc::ENOPROTOOPT)), "{refused}");
+        }
+    }
+    socket.incoming_cpu(0).unwrap();
 }
