@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::{Failure, say};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
+use super::query::QueryArgs;
 use super::sim::SimArgs;
+use super::watch::WatchArgs;
 use crate::engine::PollMode;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
 use crate::flow::Role;
@@ -38,6 +40,10 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Show how a node on this machine is doing
     Status(StatusArgs),
+    /// Show how far apart the nodes of a cluster are, and warn when that is too far
+    Watch(Box<WatchArgs>),
+    /// Ask one node a few times, for cron and monitoring: exit code 0 good, 1 over the threshold, 2 unreachable
+    Query(QueryArgs),
     /// Make a key
     Keygen(KeygenArgs),
     /// Simulate a cluster in virtual time and hold it to its bounds

@@ -6,17 +6,20 @@ mod ask;
 mod demo;
 mod exit;
 mod keygen;
+mod keys;
 mod quantity;
+mod query;
 mod run;
 mod sim;
 mod status;
+mod watch;
 
 use std::process::ExitCode;
 
 use args::Command;
 use exit::Failure;
 
-/// Does what the command line says. 0: done; 1: it could not be done; 2: the command line or a file it names is wrong;
+/// Does what the command line says. 0: done; 1: it could not be done (of `query`: over the threshold); 2: the command line or a file it names is wrong;
 /// 128 and the signal's number: ended by that signal before it was done.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -24,6 +27,8 @@ pub fn main() -> ExitCode {
         Ok(Command::Run(args)) => run::run(&args),
         Ok(Command::Demo(args)) => demo::demo(&args),
         Ok(Command::Status(args)) => status::status(&args),
+        Ok(Command::Watch(args)) => watch::watch(&args),
+        Ok(Command::Query(args)) => query::query(&args),
         Ok(Command::Keygen(args)) => keygen::keygen(&args),
         Ok(Command::Sim(args)) => sim::sim(&args),
         Err(failure) => Err(failure),
