@@ -151,7 +151,9 @@ fn a_node_that_dies_is_silent_and_the_others_are_compared_without_it() {
     c.crash();
     let line = watcher.until("the dead one is silent", 20, |line| line.nodes[index(line, "c")].seen == "silent");
     assert_eq!(line.live, 2);
-    assert!(line.largest_skew.unwrap().skew_ns < 2e6 && line.nodes[index(&line_of(&mut watcher), "c")].offset_ns.is_none());
+    assert!(
+        line.largest_skew.unwrap().skew_ns < 2e6 && line.nodes[index(&line_of(&mut watcher), "c")].offset_ns.is_none()
+    );
 }
 
 fn line_of(watcher: &mut Watcher) -> WatchLine {
@@ -273,7 +275,10 @@ fn a_query_prints_the_offset_of_the_local_clock_and_ends_with_0_1_or_2() {
     // The node is ahead, so this machine's clock is behind: negative.
     let offset_ns = found["offset_ns"].as_f64().unwrap();
     assert!((offset_ns + 20e6).abs() < 2e6, "{out}");
-    assert_eq!((code, found["local_clock"].as_str(), found["node"].as_str()), (Some(0), Some("CLOCK_REALTIME"), Some("a")));
+    assert_eq!(
+        (code, found["local_clock"].as_str(), found["node"].as_str()),
+        (Some(0), Some("CLOCK_REALTIME"), Some("a"))
+    );
     assert!(found["exchanges"].as_u64().unwrap() >= 5 && found["bound_ns"].as_f64().unwrap() < 5e6, "{out}");
     assert!(found["delay_ns"].as_f64().unwrap() > 0.0 && found["over"] == false, "{out}");
 
@@ -309,7 +314,8 @@ fn people_get_lines_and_a_mistake_gets_one_sentence() {
     up(&[&a, &b]);
     let dir = lab.path().to_str().unwrap();
     let peers = list(&[&a, &b]);
-    let output = llts(&["watch", "--runtime-dir", dir, "--peers", &peers, "--threshold=5", "--count=3", "--interval=2s"]);
+    let output =
+        llts(&["watch", "--runtime-dir", dir, "--peers", &peers, "--threshold=5", "--count=3", "--interval=2s"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
     assert_eq!(text.lines().filter(|l| l.contains("2 of 2 nodes live, largest skew")).count(), 3, "{text}");
@@ -353,7 +359,8 @@ fn one_process_watches_a_thousand_nodes_within_fixed_memory() {
     // Node n is (n - 511.5) * 100 us off the middle, and exact: what is found besides is the noise of a busy machine.
     for node in last.nodes.iter().filter(|n| n.seen == "live") {
         let n: f64 = node.name.trim_start_matches('r').parse().unwrap();
-        let error_ns = node.offset_ns.unwrap() - responders.offset_ns(n) + responders.offset_ns((NODES - 1) as f64 / 2.0);
+        let error_ns =
+            node.offset_ns.unwrap() - responders.offset_ns(n) + responders.offset_ns((NODES - 1) as f64 / 2.0);
         assert!(error_ns.abs() < 5_000_000.0, "{node:?} is {error_ns} ns wrong");
     }
     let largest = last.largest_skew.unwrap();

@@ -63,8 +63,7 @@ fn loopback(peers: &[StaticPeer]) -> Result<IpAddr, Failure> {
                 "{peer} is not on this machine, so asking it needs the cluster's key: pass --key-file"
             )));
         }
-        let from: IpAddr =
-            if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        let from: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
         if *own.get_or_insert(from) != from {
             return Err(Failure::Usage(format!(
                 "{peer} is of another family than the nodes before it: without --key-file name either IPv4 or IPv6"
@@ -79,12 +78,8 @@ mod tests {
     use super::*;
 
     fn checked(peers: &str, key: Option<&str>) -> Result<(IpAddr, KeySource), String> {
-        let keys = KeyArgs {
-            cluster: "default".into(),
-            key_file: None,
-            hmac_key: key.map(str::to_owned),
-            runtime_dir: None,
-        };
+        let keys =
+            KeyArgs { cluster: "default".into(), key_file: None, hmac_key: key.map(str::to_owned), runtime_dir: None };
         keys.checked(&StaticPeer::parse_list([peers]).unwrap()).map_err(|failure| match failure {
             Failure::Usage(sentence) => sentence,
             other => panic!("{other:?}"),

@@ -16,8 +16,8 @@ use super::roster::Roster;
 use super::schedule::Schedule;
 use crate::flow::{Claim, Event, Exchange, Role, Stamp, StampClass};
 use crate::limits::{
-    CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, OBSERVER_SILENCE_NS, PEER_PACKETS_BURST, PEER_PACKETS_PER_S, SILENCE_INTERVALS,
-    SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
+    CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, OBSERVER_SILENCE_NS, PEER_PACKETS_BURST, PEER_PACKETS_PER_S,
+    SILENCE_INTERVALS, SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
 };
 use crate::unit::{NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Earlier, Identity, Keyring, Kind, Message, Reject, VERSION};
@@ -265,8 +265,7 @@ impl Protocol {
 
     fn next_deadline(&self, now: RawTime) -> RawTime {
         let peers = self.peers.iter().flatten();
-        let earliest =
-            peers.flat_map(|p| [p.own_until.or(p.due()), p.pending.deadline()]).flatten().min();
+        let earliest = peers.flat_map(|p| [p.own_until.or(p.due()), p.pending.deadline()]).flatten().min();
         earliest.map_or(now.plus(IDLE_NS), |at| at.min(now.plus(IDLE_NS)))
     }
 

@@ -208,7 +208,8 @@ mod tests {
     fn a_program_gets_the_event_as_words_and_nothing_is_read_by_a_shell() {
         let dir = tempfile::tempdir().unwrap();
         let seen = dir.path().join("seen");
-        let text = format!("echo \"$1|$2|$3|$LLTS_NODE|$LLTS_VALUE_NS|$LLTS_BOUND_NS|$LLTS_ADDRESS\" > {}", seen.display());
+        let text =
+            format!("echo \"$1|$2|$3|$LLTS_NODE|$LLTS_VALUE_NS|$LLTS_BOUND_NS|$LLTS_ADDRESS\" > {}", seen.display());
         let program = script(dir.path(), &text);
         run(&program, &event("$(touch owned); n1"), RUN_MAX).unwrap();
         let name = "$(touch owned); n1";

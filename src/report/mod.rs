@@ -20,7 +20,5 @@ pub use record::{RECORD_LEN, RecordError, RecordReader, RecordWriter};
 pub use status::{ClockStatus, PeerStatus, Status};
 pub use status_text::status_text;
 pub use table::{Align, Table};
-pub use watch_line::{
-    HookCounts, WatchEvent, WatchLine, WatchNode, WatchPair, news_text, watch_summary, watch_text,
-};
+pub use watch_line::{HookCounts, WatchEvent, WatchLine, WatchNode, WatchPair, news_text, watch_summary, watch_text};
 pub use webhook::{WebhookError, WebhookUrl};

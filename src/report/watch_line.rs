@@ -342,7 +342,10 @@ mod tests {
         assert_eq!(json["nodes"][0]["offset_ns"], -1_000.0);
         assert_eq!(json["largest_skew"]["ahead"], "n02");
         assert_eq!(json["skew_ns"][2][0], 5e6);
-        assert_eq!((&json["over"], &json["nodes"][2]["over"], &json["nodes"][0]["over"]), (&true.into(), &true.into(), &false.into()));
+        assert_eq!(
+            (&json["over"], &json["nodes"][2]["over"], &json["nodes"][0]["over"]),
+            (&true.into(), &true.into(), &false.into())
+        );
         assert_eq!((&json["events"][0]["subject"], &json["events"][1]["subject"]), (&"cluster".into(), &"node".into()));
         assert_eq!(serde_json::from_value::<WatchLine>(json).unwrap(), line);
     }

@@ -207,7 +207,9 @@ mod tests {
         outcome.unwrap();
         assert!(request.starts_with("POST /hook HTTP/1.1\r\nHost: 127.0.0.1:"), "{request}");
         assert!(request.contains("\r\nContent-Length: 7\r\n") && request.ends_with("\r\n\r\n{\"a\":1}"), "{request}");
-        for bad in [&b"HTTP/1.1 302 Found\r\n"[..], b"HTTP/1.1 500 \x1b[2J\r\n", b"HTTP/1.", b"SSH-2.0-x\r\n", b"\xff\n", b""] {
+        for bad in
+            [&b"HTTP/1.1 302 Found\r\n"[..], b"HTTP/1.1 500 \x1b[2J\r\n", b"HTTP/1.", b"SSH-2.0-x\r\n", b"\xff\n", b""]
+        {
             let (_, outcome) = told(bad);
             assert!(matches!(outcome, Err(WebhookError::Refused { .. })), "{bad:?}: {outcome:?}");
             assert!(!outcome.unwrap_err().to_string().contains('\x1b'));

@@ -8,8 +8,7 @@ use crate::source::{Kind, Source, module_of};
 use crate::{Break, Rule};
 
 /// Rooms that ask the world for nothing: time, randomness and bytes come in as arguments.
-const CORE: [&str; 9] =
-    ["unit", "flow", "wire", "exchange", "filter", "consensus", "steering", "pipeline", "watch"];
+const CORE: [&str; 9] = ["unit", "flow", "wire", "exchange", "filter", "consensus", "steering", "pipeline", "watch"];
 /// Rooms that may read a clock; of the words, only the demo and the status client need to.
 const CLOCK_READERS: [&str; 4] = ["sys", "clock", "engine", "cli"];
 /// Rooms that speak to the terminal.

@@ -84,12 +84,7 @@ pub(super) fn watch(args: &WatchArgs) -> Result<(), Failure> {
 }
 
 /// The document of one sight, after everybody who wanted to be told of crossings was.
-fn judged(
-    sight: Sight,
-    alarms: Option<&mut Alarms>,
-    hooks: &Hooks,
-    screen: &mut Screen,
-) -> Result<WatchLine, Failure> {
+fn judged(sight: Sight, alarms: Option<&mut Alarms>, hooks: &Hooks, screen: &mut Screen) -> Result<WatchLine, Failure> {
     for message in sight.messages.into_iter().chain(hooks.take_faults()) {
         screen.complain(&message)?;
     }

@@ -15,8 +15,8 @@ const NEWS_KEPT: usize = 6;
 pub(super) enum Screen {
     /// Nowhere.
     Dark,
-    /// A terminal, with so many lines of the last table to be drawn over, and the latest news.
-    Terminal { began: Instant, lines: usize, news: VecDeque<String> },
+    /// A terminal, and the latest news.
+    Terminal { began: Instant, news: VecDeque<String> },
     /// A pipe or a file.
     Lines { began: Instant },
 }
@@ -27,7 +27,7 @@ impl Screen {
         let began = Instant::now();
         match (json, std::io::stdout().is_terminal()) {
             (true, _) => Screen::Dark,
-            (false, true) => Screen::Terminal { began, lines: 0, news: VecDeque::new() },
+            (false, true) => Screen::Terminal { began, news: VecDeque::new() },
             (false, false) => Screen::Lines { began },
         }
     }
@@ -57,14 +57,14 @@ impl Screen {
     pub fn show(&mut self, line: &WatchLine) -> Result<(), Failure> {
         match self {
             Screen::Dark => Ok(()),
-            Screen::Terminal { lines, news, .. } => {
+            Screen::Terminal { news, .. } => {
                 let mut text = format!("{}\n\n{}\n", watch_text(line), watch_summary(line));
                 for sentence in &*news {
                     text += &format!("{sentence}\n");
                 }
-                let up = if *lines == 0 { String::new() } else { format!("\x1b[{lines}A\r\x1b[J") };
-                *lines = text.matches('\n').count();
-                say(&format!("{up}{text}"))
+                // From the top of the screen, each line to its end, then what is left below: a line that is wider than
+                // the terminal does no harm, and nothing flickers.
+                say(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")))
             }
             Screen::Lines { began } => say(&format!("{}  {}\n", since(*began), watch_summary(line))),
         }

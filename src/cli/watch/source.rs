@@ -159,7 +159,9 @@ fn read(path: &Path) -> Result<String, Failure> {
 /// The lists in a file: what stands in a line before a #, with or without a comma at its end.
 fn lists_in(text: &str) -> impl Iterator<Item = String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim().trim_end_matches(','));
-    lines.filter(|line| !line.is_empty()).map(|line| line.split_whitespace().collect::<Vec<_>>().join(","))
+    lines
+        .filter(|line| !line.is_empty())
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(","))
         .map(|line| line.replace(",,", ","))
 }
 
@@ -184,11 +186,8 @@ fn seen_by(status: &Status) -> Vec<Sighting> {
         ..Sighting::unheard(node(&status.node, "itself"), status.node.clone(), None)
     };
     let peers = status.peers.iter().map(|peer| {
-        let unheard = Sighting::unheard(
-            node(&peer.name, &peer.address.to_string()),
-            peer.name.clone(),
-            Some(peer.address),
-        );
+        let unheard =
+            Sighting::unheard(node(&peer.name, &peer.address.to_string()), peer.name.clone(), Some(peer.address));
         Sighting {
             seen: peer_seen(peer),
             state: Some(peer.state.clone()),
