@@ -116,15 +116,15 @@ fn ask(args: &QueryArgs) -> Result<Answer, Failure> {
     let mut watch = Watch::open(settings)?;
     let first_until_ns = monotonic_now() + args.timeout;
     let all_until_ns = first_until_ns + i64::from(args.rounds) * ROUND_NS;
-    let mut resolving = None;
     loop {
         let now_ns = monotonic_now();
         watch.run_until(now_ns + LOOK_NS)?;
-        for message in watch.take_messages() {
-            warn(&message);
-            resolving = Some(message);
+        let (look, messages) = (watch.look(), watch.take_messages());
+        match messages.first() {
+            // The one name that was given leads nowhere: there is nothing to wait for.
+            Some(message) if look.sightings.is_empty() => return Err(Failure::Usage(message.clone())),
+            _ => messages.iter().for_each(|message| warn(message)),
         }
-        let look = watch.look();
         let best = look.sightings.iter().filter(|s| s.lead.is_some() && s.seen != Seen::Silent);
         let best = best.max_by_key(|sighting| sighting.exchanges);
         let done = best.and_then(|sighting| sighting.exchanges).unwrap_or(0);
@@ -134,20 +134,17 @@ fn ask(args: &QueryArgs) -> Result<Answer, Failure> {
             return Ok(answer(args, &look, best));
         }
         if best.is_none() && now_ns >= first_until_ns {
-            return Err(Failure::Usage(unreachable(args, &look, resolving.is_some())));
+            return Err(Failure::Usage(unreachable(args, &look)));
         }
     }
 }
 
-fn unreachable(args: &QueryArgs, look: &Look, complained: bool) -> String {
+fn unreachable(args: &QueryArgs, look: &Look) -> String {
     let patience = Duration::from_nanos(args.timeout as u64);
     let refused = match look.rejected {
         0 => String::new(),
         n => format!(" ({n} datagrams came and were refused)"),
     };
-    if complained && look.sightings.is_empty() {
-        return format!("{} cannot be asked", args.host);
-    }
     format!(
         "no sealed answer from {} within {patience:?}{refused}: is llts running there, is its UDP port open, and does it \
          have the same key and cluster?",

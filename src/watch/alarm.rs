@@ -247,7 +247,8 @@ mod tests {
             for value in values {
                 for news in alarms.judge(&live(&[0.0, value])).into_iter().filter(|n| n.subject == Subject::Cluster) {
                     prop_assert_ne!(news.change, last);
-                    prop_assert!(if news.change == Change::Raised { value > 100.0 } else { value < 80.0 });
+                    let where_it_belongs = if news.change == Change::Raised { value > 100.0 } else { value < 80.0 };
+                    prop_assert!(where_it_belongs);
                     last = news.change;
                 }
             }
