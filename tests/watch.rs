@@ -150,14 +150,8 @@ fn a_node_that_dies_is_silent_and_the_others_are_compared_without_it() {
     assert!(line.largest_skew.unwrap().skew_ns > 8e6);
     c.crash();
     let line = watcher.until("the dead one is silent", 20, |line| line.nodes[index(line, "c")].seen == "silent");
-    assert_eq!(line.live, 2);
-    assert!(
-        line.largest_skew.unwrap().skew_ns < 2e6 && line.nodes[index(&line_of(&mut watcher), "c")].offset_ns.is_none()
-    );
-}
-
-fn line_of(watcher: &mut Watcher) -> WatchLine {
-    watcher.next()
+    assert_eq!((line.live, line.nodes[index(&line, "c")].offset_ns), (2, None));
+    assert!(line.largest_skew.unwrap().skew_ns < 2e6);
 }
 
 /// A server that takes each POST and hands its body over.
@@ -215,12 +209,10 @@ fn hook_and_webhook_are_told_once_of_a_crossing_and_once_of_the_recovery() {
         events.extend(line.events);
         assert!(Instant::now() < until, "{:?} {:?}", line.hooks, c.log());
     }
-    let told = |event: &WatchEvent| (event.event.clone(), event.subject.clone(), event.node.clone());
-    let mut expected = Vec::new();
-    for change in ["raised", "cleared"] {
-        expected.extend(["cluster", "node"].map(|subject| (change.to_owned(), subject.to_owned(), "c".to_owned())));
-    }
-    assert_eq!(events.iter().map(told).collect::<Vec<_>>(), expected);
+    let told: Vec<(&str, &str)> = events.iter().map(|e| (e.event.as_str(), e.subject.as_str())).collect();
+    let expected = [("raised", "cluster"), ("raised", "node"), ("cleared", "cluster"), ("cleared", "node")];
+    assert_eq!(told, expected, "{events:?}");
+    assert!(events.iter().filter(|e| e.subject == "node").all(|e| e.node == "c"), "{events:?}");
     let bodies: Vec<WatchEvent> = posted
         .try_iter()
         .map(|request| {
@@ -230,8 +222,8 @@ fn hook_and_webhook_are_told_once_of_a_crossing_and_once_of_the_recovery() {
         .collect();
     assert_eq!(bodies, events, "the webhook got what the lines say");
     let seen = std::fs::read_to_string(seen).unwrap();
-    let first_words: Vec<String> = seen.lines().map(|l| l.split(' ').take(3).collect::<Vec<_>>().join(" ")).collect();
-    assert_eq!(first_words, ["raised cluster c", "raised node c", "cleared cluster c", "cleared node c"], "{seen}");
+    let words: Vec<String> = seen.lines().map(|l| l.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(words, ["raised cluster", "raised node", "cleared cluster", "cleared node"], "{seen}");
     let value_ns: f64 = seen.lines().nth(1).unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!((value_ns - 20e6).abs() < 2e6, "{seen}");
 }
@@ -314,11 +306,10 @@ fn people_get_lines_and_a_mistake_gets_one_sentence() {
     up(&[&a, &b]);
     let dir = lab.path().to_str().unwrap();
     let peers = list(&[&a, &b]);
-    let output =
-        llts(&["watch", "--runtime-dir", dir, "--peers", &peers, "--threshold=5", "--count=3", "--interval=2s"]);
+    let output = llts(&["watch", "--runtime-dir", dir, "--peers", &peers, "--threshold=5", "--count=8"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
-    assert_eq!(text.lines().filter(|l| l.contains("2 of 2 nodes live, largest skew")).count(), 3, "{text}");
+    assert!(text.lines().last().unwrap().contains("2 of 2 nodes live, largest skew"), "{text}");
     assert_eq!(text.lines().filter(|l| l.contains("warning: the largest skew is")).count(), 1, "{text}");
     for (words, part) in [
         (vec!["--peers=192.0.2.1"], "needs the cluster's key"),

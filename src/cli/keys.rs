@@ -1,5 +1,5 @@
-//! The words by which `watch` and `query` say who they may speak as: the cluster and its key. The rule is that of `run`:
-//! on this machine the key of this user is enough, beyond it a key must have been handed out.
+//! The words by which `watch` and `query` say who they may speak as: the cluster and its key. The rule is that of
+//! `run`: on this machine the key of this user is enough, beyond it a key must have been handed out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};

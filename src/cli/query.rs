@@ -146,8 +146,8 @@ fn unreachable(args: &QueryArgs, look: &Look) -> String {
         n => format!(" ({n} datagrams came and were refused)"),
     };
     format!(
-        "no sealed answer from {} within {patience:?}{refused}: is llts running there, is its UDP port open, and does it \
-         have the same key and cluster?",
+        "no sealed answer from {} within {patience:?}{refused}: is llts running there, is its UDP port open, and does \
+         it have the same key and cluster?",
         args.host
     )
 }

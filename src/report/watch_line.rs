@@ -1,5 +1,5 @@
-//! The documents of `llts watch`: a line of JSON for each interval and one for each hook, with names that do not change,
-//! and the same as a table for people. A number that is not known is null, never zero and never infinite.
+//! The documents of `llts watch`: a line of JSON for each interval and one for each hook, with names that do not
+//! change, and the same as a table for people. A number that is not known is null, never zero and never infinite.
 
 use std::net::SocketAddr;
 
@@ -382,7 +382,8 @@ mod tests {
         let line = WatchLine::new(&survey, Some(&alarms), &news, 7, "peers");
         assert_eq!(
             watch_summary(&line),
-            "3 of 3 nodes live, largest skew 5.00 ms +- 24.0 us, n02 ahead of n00; OVER the threshold of 1.00 ms, 1 nodes"
+            "3 of 3 nodes live, largest skew 5.00 ms +- 24.0 us, n02 ahead of n00; \
+             OVER the threshold of 1.00 ms, 1 nodes"
         );
     }
 }

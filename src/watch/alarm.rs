@@ -241,7 +241,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_a_value_moves_raised_and_cleared_take_turns(values in proptest::collection::vec(0.0..200.0f64, 1..60)) {
+        fn however_a_value_moves_raised_and_cleared_take_turns(
+            values in proptest::collection::vec(0.0..200.0f64, 1..60),
+        ) {
             let mut alarms = Alarms::new(100.0);
             let mut last = Change::Cleared;
             for value in values {

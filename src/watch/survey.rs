@@ -1,8 +1,8 @@
 //! All nodes side by side at one instant: each against the median, every two against each other. Arithmetic on finished
 //! sightings; asks nobody.
 //!
-//! The median of an even number of nodes is the mean of the two in the middle. It costs a sort; the pairs furthest apart
-//! are found among those furthest behind and furthest ahead, so that ten thousand nodes need no matrix.
+//! The median of an even number of nodes is the mean of the two in the middle. It costs a sort; the pairs furthest
+//! apart are found among those furthest behind and furthest ahead, so that ten thousand nodes need no matrix.
 
 use super::sighting::{Lead, Seen, Sighting};
 
@@ -220,8 +220,8 @@ mod tests {
             let leads_ns: Vec<f64> = leads_ns.into_iter().map(f64::from).collect();
             let survey = survey(TODAY_NS, &leads_ns);
             let n = leads_ns.len();
-            let mut all: Vec<f64> =
-                (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| (leads_ns[i] - leads_ns[j]).abs()).collect();
+            let every = (0..n).flat_map(|i| (0..i).map(move |j| (i, j)));
+            let mut all: Vec<f64> = every.map(|(i, j)| (leads_ns[i] - leads_ns[j]).abs()).collect();
             all.sort_by(|a, b| b.total_cmp(a));
             all.truncate(most);
             let found: Vec<f64> = survey.furthest(most).iter().map(|p| p.skew_ns).collect();
