@@ -20,6 +20,7 @@ pub mod consensus;
 pub mod filter;
 pub mod pipeline;
 pub mod steering;
+pub mod watch;
 
 // The world.
 pub mod clock;

@@ -49,6 +49,9 @@ pub const SILENCE_INTERVALS: i64 = 8;
 pub const SILENCE_NS_MIN: i64 = 2_000_000_000;
 /// A silent node that nobody configured gives its slot back after this, ns.
 pub const FORGET_NS: i64 = 300_000_000_000;
+/// An observer that nobody configured has left after this silence, and gives its place back at once, ns: a watcher that
+/// asks every other second may lose a few answers, and one that has ended leaves no ghost.
+pub const OBSERVER_SILENCE_NS: i64 = 10_000_000_000;
 
 /// Packets a second taken from one peer before the rest is dropped and counted, with this much burst.
 pub const PEER_PACKETS_PER_S: u32 = 1_024;
@@ -72,6 +75,16 @@ pub const STAMP_DOUBT_NS_MAX: f64 = u16::MAX as f64;
 /// A card's clock that runs further off CLOCK_MONOTONIC_RAW than this is broken or being steered hard (seconds per
 /// second): twice what two oscillators at their worst make of it.
 pub const PHC_RATE_MAX: f64 = 1e-3;
+/// Nodes that one `watch` keeps an eye on.
+pub const WATCH_NODES_MAX: usize = 10_000;
+/// Addresses that one of its sockets asks: the other places of its peer table are for nodes that moved.
+pub const WATCH_SHARD_NODES: usize = 112;
+/// Up to so many nodes the JSON line holds the whole matrix of skews.
+pub const WATCH_MATRIX_NODES: usize = 64;
+/// Pairs of nodes told as the furthest apart.
+pub const WATCH_PAIRS: usize = 10;
+/// News of crossed thresholds that wait for one hook; more are dropped and counted.
+pub const HOOK_NEWS: usize = 64;
 
 /// In hybrid mode the hot thread spins this long after a packet before it blocks, ns.
 pub const HYBRID_SPIN_NS: i64 = 50_000;
@@ -121,3 +134,4 @@ const _: () = assert!(PHC_RATE_MAX >= 2.0 * OSCILLATOR_RATE_MAX);
 const _: () = assert!(CARD_STAMP_WAIT_NS < TRANSMIT_STAMP_WAIT_NS && PHC_AGE_NS_MAX <= TRANSMIT_STAMP_WAIT_NS);
 const _: () = assert!(RATE_HZ_MIN < RATE_HZ_DEFAULT && RATE_HZ_DEFAULT <= RATE_HZ_MAX);
 
+const _: () = assert!(WATCH_SHARD_NODES < PEERS_MAX, "a node that comes back under another name needs a place");

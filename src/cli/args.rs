@@ -10,8 +10,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::{Failure, say};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
+use super::query::QueryArgs;
 use super::saturn::SaturnArgs;
 use super::sim::SimArgs;
+use super::watch::WatchArgs;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
 use crate::engine::{PollMode, Timestamps};
 use crate::flow::Role;
@@ -43,6 +45,10 @@ pub(super) enum Command {
     ///
     /// Exit code 0: all that llts can use is there; 1: it works with less; 2: it cannot run.
     Doctor(DoctorArgs),
+    /// Show how far apart the nodes of a cluster are, and warn when that is too far
+    Watch(Box<WatchArgs>),
+    /// Ask one node a few times, for cron and monitoring: exit code 0 good, 1 over the threshold, 2 unreachable
+    Query(QueryArgs),
     /// Make a key
     Keygen(KeygenArgs),
     /// Simulate a cluster in virtual time and hold it to its bounds

@@ -11,6 +11,8 @@ pub(super) enum Failure {
     Usage(String),
     /// It could not be done.
     Runtime(anyhow::Error),
+    /// It was done, and what it found is over the threshold that it was given: the output has said so.
+    Over,
     /// A signal of this number ended it.
     Interrupted(i32),
     /// Whoever read the output has heard enough.
@@ -36,6 +38,7 @@ impl Failure {
                 warn(&format!("{error:#}"));
                 ExitCode::FAILURE
             }
+            Failure::Over => ExitCode::FAILURE,
             Failure::Interrupted(signal) => ExitCode::from(128u8.wrapping_add(signal as u8)),
             Failure::Unheard | Failure::Told => ExitCode::SUCCESS,
         }

@@ -7,25 +7,31 @@ mod demo;
 mod doctor;
 mod exit;
 mod keygen;
+mod keys;
 mod quantity;
+mod query;
 mod run;
 mod saturn;
 mod sim;
 mod status;
+mod watch;
 
 use std::process::ExitCode;
 
 use args::Command;
 use exit::Failure;
 
-/// Does what the command line says. 0: done (of `doctor`: all is good; 1 and 2 are its findings); 1: it could not be done; 2: the command line or a file it names is wrong;
-/// 128 and the signal's number: ended by that signal before it was done.
+/// Does what the command line says. 0: done (of `doctor`: all is good; 1 and 2 are its findings); 1: it could not be done
+/// (of `query`: over the threshold); 2: the command line or a file it names is wrong; 128 and the signal's number: ended
+/// by that signal before it was done.
 #[must_use]
 pub fn main() -> ExitCode {
     let outcome = match args::read(std::env::args_os()) {
         Ok(Command::Run(args)) => run::run(&args),
         Ok(Command::Demo(args)) => demo::demo(&args),
         Ok(Command::Status(args)) => status::status(&args),
+        Ok(Command::Watch(args)) => watch::watch(&args),
+        Ok(Command::Query(args)) => query::query(&args),
         Ok(Command::Keygen(args)) => keygen::keygen(&args),
         Ok(Command::Sim(args)) => sim::sim(&args),
         Ok(Command::Saturn(args)) => saturn::saturn(&args),

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::limits::OSCILLATOR_RATE_MAX;
+use crate::report::WebhookUrl;
 use crate::unit::rate_to_ppm;
 
 /// The longest span that makes sense to a clock, ns: about three years.
@@ -24,6 +25,29 @@ pub(super) fn span_ns(text: &str) -> Result<i64, String> {
 pub(super) fn positive_span_ns(text: &str) -> Result<i64, String> {
     let span_ns = span_ns(text)?;
     if span_ns < 0 { Err(format!("{text:?} is negative: write a span like 100ms")) } else { Ok(span_ns) }
+}
+
+/// A threshold in ns: a span that is not zero, or a bare number of milliseconds, as Saturn's users write it.
+pub(super) fn threshold_ns(text: &str) -> Result<i64, String> {
+    let fault = || format!("{text:?} is no threshold: write milliseconds, like 5, or a span, like 250us");
+    let bare = text.trim().bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let ns = span_ns(&if bare { format!("{}ms", text.trim()) } else { text.to_owned() }).map_err(|_| fault())?;
+    if ns > 0 { Ok(ns) } else { Err(fault()) }
+}
+
+/// A time between two looks, or of waiting, in ns: from 100 ms to an hour.
+pub(super) fn interval_ns(text: &str) -> Result<i64, String> {
+    let ns = span_ns(text)?;
+    if (100_000_000..=3_600_000_000_000).contains(&ns) {
+        Ok(ns)
+    } else {
+        Err(format!("{text:?} is outside of 100ms to 3600s"))
+    }
+}
+
+/// The address of a webhook.
+pub(super) fn webhook(text: &str) -> Result<WebhookUrl, String> {
+    WebhookUrl::parse(text).map_err(|error| error.to_string())
 }
 
 /// A signed rate, in seconds per second: `20ppm`, `-350ppb`; nothing but zero may stand without a unit.
@@ -143,6 +167,31 @@ mod tests {
         }
         assert!(positive_span_ns("-1ms").is_err());
         assert_eq!(positive_span_ns("0"), Ok(0));
+    }
+
+    #[test]
+    fn a_threshold_is_a_number_of_milliseconds_or_a_span_and_never_zero() {
+        for (text, ns) in [
+            ("5", 5_000_000),
+            ("0.25", 250_000),
+            (" 5000 ", 5_000_000_000),
+            ("250us", 250_000),
+            ("1ns", 1),
+            ("2 s", 2_000_000_000),
+        ] {
+            assert_eq!(threshold_ns(text), Ok(ns), "{text}");
+        }
+        for wrong in ["", "0", "0.0", "0us", "-5", "-5ms", "5mm", "nan", "1e3", ".", "1.2.3", "0.0000001"] {
+            assert!(threshold_ns(wrong).unwrap_err().contains("is no threshold"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_interval_has_a_least_and_a_greatest_length() {
+        assert_eq!((interval_ns("100ms"), interval_ns("3600s")), (Ok(100_000_000), Ok(3_600_000_000_000)));
+        for wrong in ["99ms", "3601s", "0", "-1s", "1"] {
+            assert!(interval_ns(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

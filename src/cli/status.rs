@@ -21,15 +21,20 @@ const SYSTEM_DIR: &str = "/run/llts";
 pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
     let socket = match &args.socket {
         Some(path) => path.clone(),
-        None => only_socket(&folders(args))?,
+        None => only_socket_of(args.runtime_dir.as_deref())?,
     };
     let (json, status) = ask::status(&socket, PATIENCE)?;
     if args.json { say(&format!("{}\n", json.trim_end())) } else { say(&format!("{}\n", status_text(&status))) }
 }
 
-fn folders(args: &StatusArgs) -> Vec<PathBuf> {
-    if let Some(dir) = &args.runtime_dir {
-        return vec![dir.clone()];
+/// The one socket at which a node of this machine listens, in `dir` or where such sockets usually are.
+pub(super) fn only_socket_of(dir: Option<&Path>) -> Result<PathBuf, Failure> {
+    only_socket(&folders(dir))
+}
+
+fn folders(dir: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(dir) = dir {
+        return vec![dir.to_owned()];
     }
     let mut folders = vec![Dirs::of_this_user().runtime, SYSTEM_DIR.into()];
     folders.dedup();

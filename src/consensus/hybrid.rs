@@ -241,9 +241,8 @@ fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize) -> 
 fn weighted_mean(values: &[Value], clip: Option<(f64, f64)>) -> Fused {
     let (mut sum, mut weights, mut peers, mut variance) = (0.0, 0.0, 0.0, 0.0);
     for v in values.iter().filter(|v| v.kept) {
-        let value = clip.map_or(v.value, |(centre, reach)| {
-            v.value.clamp(centre - reach * v.sigma, centre + reach * v.sigma)
-        });
+        let value =
+            clip.map_or(v.value, |(centre, reach)| v.value.clamp(centre - reach * v.sigma, centre + reach * v.sigma));
         sum += v.weight * value;
         weights += v.weight;
         if v.input != SELF {

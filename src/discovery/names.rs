@@ -3,7 +3,7 @@
 //! decided here, on the control thread. A name that cannot be resolved is said once and tried for ever: its machine may
 //! not be up yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -112,16 +112,27 @@ impl StaticPeer {
     /// # Errors
     /// See [`StaticPeer::parse`]; also more peers than [`PEERS_MAX`].
     pub fn parse_list<T: AsRef<str>>(lists: impl IntoIterator<Item = T>) -> Result<Vec<Self>, PeerNameError> {
-        let mut peers = Vec::new();
+        let peers = Self::parse_lists_of_any_length(lists)?;
+        if peers.len() > PEERS_MAX { Err(PeerNameError::TooMany(peers.len())) } else { Ok(peers) }
+    }
+
+    /// The same for whoever is no node and has room for more.
+    ///
+    /// # Errors
+    /// See [`StaticPeer::parse`].
+    pub fn parse_lists_of_any_length<T: AsRef<str>>(
+        lists: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Self>, PeerNameError> {
+        let (mut peers, mut seen) = (Vec::new(), HashSet::new());
         for list in lists {
             for entry in list.as_ref().split(',') {
                 let peer = Self::parse(entry)?;
-                if !peers.contains(&peer) {
+                if seen.insert(peer.clone()) {
                     peers.push(peer);
                 }
             }
         }
-        if peers.len() > PEERS_MAX { Err(PeerNameError::TooMany(peers.len())) } else { Ok(peers) }
+        Ok(peers)
     }
 
     /// The address, where it was written as one.

@@ -1,6 +1,6 @@
 //! The daemon: three threads around the core. *hot* answers packets, *discipline* decides and steers, *control* does
 //! everything slow. Between them one queue and single-writer snapshots, listed in docs/ARCHITECTURE.md. No arithmetic
-//! on time is done here.
+//! on time is done here. `watch` is the engine of those who only look: no pipeline, no clock, one thread.
 
 mod answers;
 mod control;
@@ -19,6 +19,8 @@ mod stamping;
 mod start;
 mod status_socket;
 mod tickets;
+mod watch;
 
 pub use settings::{ClockChoice, KeySource, PollMode, Settings, Timestamps};
 pub use start::{StartError, run};
+pub use watch::{Look, Watch, WatchSettings};

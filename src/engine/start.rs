@@ -2,6 +2,7 @@
 //! stays in the control thread until the end.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -51,7 +52,7 @@ pub enum StartError {
         "listening on {0} needs a key: make one with `llts keygen --out FILE`, copy it to every node, and pass \
              --key-file FILE"
     )]
-    NoKey(std::net::IpAddr),
+    NoKey(IpAddr),
     /// There is nobody to become.
     #[error("there is no user called {0} on this machine: make one with `useradd --system {0}`, or leave --user out")]
     NoUser(String),
@@ -79,7 +80,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     if let Err(error) = prepare(&state_dir, account.as_ref()) {
         warn!("{error}; going on without: nothing will be found again after a restart");
     }
-    let keys = keyring(&settings, &runtime_dir)?;
+    let keys = keyring(&settings.keys, &settings.cluster, settings.listen.ip(), &runtime_dir)?;
     let algorithm = Algorithm::named(&settings.algorithm)?;
     let peers = StaticPeer::parse_list(&settings.peers).map_err(StartError::Peer)?;
 
@@ -390,12 +391,18 @@ fn spawn(settings: &Settings, hot: Hot, discipline: Discipline, plan: Plan) -> a
     Ok(Threads { hot, discipline })
 }
 
-fn keyring(settings: &Settings, runtime_dir: &Path) -> anyhow::Result<Keyring> {
+/// The keys of a program that speaks from `listen`; the user's own lives in `runtime_dir` and never leaves loopback.
+pub(super) fn keyring(
+    source: &KeySource,
+    cluster: &str,
+    listen: IpAddr,
+    runtime_dir: &Path,
+) -> anyhow::Result<Keyring> {
     let mut keys = Keyring::new();
-    match &settings.keys {
+    match source {
         KeySource::File(path) => {
             for line in keyfile::read(path)? {
-                let owner = line.node.as_deref().map(|name| NodeId::derive(&settings.cluster, name));
+                let owner = line.node.as_deref().map(|name| NodeId::derive(cluster, name));
                 keys.insert(KeyId(line.id), &line.bytes, owner).with_context(|| path.display().to_string())?;
             }
         }
@@ -404,8 +411,8 @@ fn keyring(settings: &Settings, runtime_dir: &Path) -> anyhow::Result<Keyring> {
             keys.insert(KeyId(line.id), &line.bytes, None)?;
         }
         KeySource::LocalUser => {
-            if !settings.listen.ip().is_loopback() {
-                return Err(StartError::NoKey(settings.listen.ip()).into());
+            if !listen.is_loopback() {
+                return Err(StartError::NoKey(listen).into());
             }
             let key = load_or_create_local_key(runtime_dir)?;
             keys.insert(LOCAL_KEY_ID, key.as_slice(), None)?;

@@ -29,9 +29,21 @@ pub(super) struct Peer {
     pub last_finished: RawTime,
     /// An `Arrived` without a `Left` since.
     pub announced: bool,
+    /// It says that it only observes.
+    pub observes: bool,
 }
 
 impl Peer {
+    /// Somebody who looks on uninvited: it asks for itself, nobody asks it, and its place is not kept for it.
+    pub fn is_guest(&self) -> bool {
+        self.observes && !self.listed
+    }
+
+    /// When this end should probe it; never, if it is a guest.
+    pub fn due(&self) -> Option<RawTime> {
+        (!self.is_guest()).then(|| self.schedule.due())
+    }
+
     /// A packet with this number has been taken: it is never taken again.
     pub fn note_sequence(&mut self, sequence: u64) {
         if let Some(proven) = &mut self.proven {

@@ -14,10 +14,10 @@ use super::peer::{Candidate, Peer, Proven};
 use super::pending::{Departure, Departures, Finished, Pending, PendingTable};
 use super::roster::Roster;
 use super::schedule::Schedule;
-use crate::flow::{Claim, Event, Exchange, Stamp, StampClass};
+use crate::flow::{Claim, Event, Exchange, Role, Stamp, StampClass};
 use crate::limits::{
-    CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, PEER_PACKETS_BURST, PEER_PACKETS_PER_S, SILENCE_INTERVALS,
-    SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
+    CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, OBSERVER_SILENCE_NS, PEER_PACKETS_BURST, PEER_PACKETS_PER_S,
+    SILENCE_INTERVALS, SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
 };
 use crate::unit::{NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Earlier, Identity, Keyring, Kind, Message, Reject, VERSION};
@@ -265,8 +265,7 @@ impl Protocol {
 
     fn next_deadline(&self, now: RawTime) -> RawTime {
         let peers = self.peers.iter().flatten();
-        let earliest =
-            peers.flat_map(|p| [p.own_until.or(Some(p.schedule.due())), p.pending.deadline()]).flatten().min();
+        let earliest = peers.flat_map(|p| [p.own_until.or(p.due()), p.pending.deadline()]).flatten().min();
         earliest.map_or(now.plus(IDLE_NS), |at| at.min(now.plus(IDLE_NS)))
     }
 
@@ -279,15 +278,18 @@ impl Protocol {
         }
         peer.own_until.take_if(|until| now >= *until);
         self.finish(slot, now);
-        let silence_ns = (SILENCE_INTERVALS * self.interval_ns).max(SILENCE_NS_MIN);
         let peer = self.peers[slot].as_mut().expect("nothing took it");
+        let (silence_ns, forget_ns) = match peer.is_guest() {
+            true => (OBSERVER_SILENCE_NS, OBSERVER_SILENCE_NS),
+            false => ((SILENCE_INTERVALS * self.interval_ns).max(SILENCE_NS_MIN), FORGET_NS),
+        };
         let silent_ns = now.since(peer.last_finished);
         if peer.announced && silent_ns > silence_ns {
             peer.announced = false;
             self.events.push_back(Event::Silent(PeerSlot(slot as u16)));
             self.counters.count(Tally::Departures);
         }
-        if !peer.listed && !peer.announced && silent_ns > FORGET_NS {
+        if !peer.listed && !peer.announced && silent_ns > forget_ns {
             let _forgotten = self.vacate(slot);
         }
     }
@@ -300,7 +302,7 @@ impl Protocol {
         out: &mut [u8; DATAGRAM_LEN],
     ) -> Option<Outgoing> {
         let peer = self.peers[slot].as_mut()?;
-        if peer.own_until.is_some() || now < peer.schedule.due() {
+        if peer.own_until.is_some() || peer.is_guest() || now < peer.schedule.due() {
             return None;
         }
         peer.schedule.probed(now, entropy);
@@ -358,6 +360,7 @@ impl Protocol {
             attempts: 0,
             last_finished: now,
             announced: false,
+            observes: false,
         }
     }
 
@@ -402,6 +405,7 @@ impl Protocol {
         let peer = self.peers[slot].as_mut().expect("an exchange is finished in its peer's place");
         let proven = peer.proven.expect("an exchange is finished with a proven peer");
         peer.last_finished = now;
+        peer.observes = finished.claim.role == Role::Observer;
         if !std::mem::replace(&mut peer.announced, true) {
             self.events.push_back(Event::Returned(PeerSlot(slot as u16)));
         }

@@ -6,6 +6,7 @@ mod authenticity;
 mod crowds;
 mod freshness;
 mod keys;
+mod observers;
 mod places;
 mod recovery;
 

@@ -3,16 +3,22 @@
 
 mod clock_view;
 mod histogram;
+mod hooks;
 mod human;
 mod record;
 mod status;
 mod status_text;
 mod table;
+mod watch_line;
+mod webhook;
 
 pub use clock_view::{ClockView, OscillatorView, Precise, SegmentView};
 pub use histogram::{DisciplineLatencies, HotLatencies, latency_table, print_latencies};
+pub use hooks::Hooks;
 pub use human::{frequency_text, offset_text, span_text};
 pub use record::{RECORD_LEN, RecordError, RecordReader, RecordWriter};
 pub use status::{CardStatus, ClockStatus, PeerStatus, Status};
 pub use status_text::status_text;
 pub use table::{Align, Table};
+pub use watch_line::{HookCounts, WatchEvent, WatchLine, WatchNode, WatchPair, news_text, watch_summary, watch_text};
+pub use webhook::{WebhookError, WebhookUrl};

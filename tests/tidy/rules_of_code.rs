@@ -8,7 +8,8 @@ use crate::source::{Kind, Source, module_of};
 use crate::{Break, Rule};
 
 /// Rooms that ask the world for nothing: time, randomness and bytes come in as arguments.
-const CORE: [&str; 9] = ["unit", "flow", "wire", "exchange", "filter", "consensus", "steering", "pipeline", "saturn"];
+const CORE: [&str; 10] =
+    ["unit", "flow", "wire", "exchange", "filter", "consensus", "steering", "pipeline", "saturn", "watch"];
 /// Rooms that may read a clock; of the words, only the demo and the status client need to.
 const CLOCK_READERS: [&str; 4] = ["sys", "clock", "engine", "cli"];
 /// Rooms that speak to the terminal.

@@ -7,7 +7,7 @@ use super::{OWN_ADDRESS_PAUSE_NS, Outgoing, Protocol};
 use crate::exchange::counters::{Counters, Tally};
 use crate::exchange::peer::{Candidate, Proven};
 use crate::exchange::pending::{Departure, Pending, PendingTable};
-use crate::flow::{Event, PeerIdentity, Stamp, StampClass};
+use crate::flow::{Event, PeerIdentity, Role, Stamp, StampClass};
 use crate::limits::NONCE_LIFETIME_NS;
 use crate::unit::{KeyId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Earlier, KeyChoice, Kind, Message, Reject, ReplayWindow};
@@ -209,6 +209,7 @@ impl Protocol {
         let window = ReplayWindow::starting_at(message.sequence);
         peer.proven = Some(Proven { node: message.sender, boot: message.boot, window });
         (peer.announced, peer.own_until) = (true, None);
+        peer.observes = message.claim.role == Role::Observer;
         self.peers[slot] = Some(peer);
         self.nodes[slot] = message.sender;
         self.counters.count(if old.is_some() { Tally::Reboots } else { Tally::Arrivals });

@@ -162,10 +162,21 @@ fn probe_lan() {
             let track = filter.track.as_ref().unwrap();
             println!(
                 "{alive} rms {:.1} sig {:.2} bias {:.1} s0 {:.1} q {:.1e} floor-best {:.0} w {:?}",
-                score.rms(), score.sigma(), score.bias(), track.mixture.stamp_ns(), track.wander(), track.least_half,
+                score.rms(),
+                score.sigma(),
+                score.bias(),
+                track.mixture.stamp_ns(),
+                track.wander(),
+                track.least_half,
                 track.mixture.weights.map(|w| w.map(|x| (x * 1e4).round() / 1e4))
             );
         }
-        println!("{alive}: fused {:.1} sigma {:.2}; models {:.1} {:.2}", total.rms(), total.sigma(), (own.0/own.2 as f64).sqrt(), (own.1/own.2 as f64).sqrt());
+        println!(
+            "{alive}: fused {:.1} sigma {:.2}; models {:.1} {:.2}",
+            total.rms(),
+            total.sigma(),
+            (own.0 / own.2 as f64).sqrt(),
+            (own.1 / own.2 as f64).sqrt()
+        );
     }
 }
