@@ -96,6 +96,7 @@ fn each_packet_has_the_stamps_that_were_asked_for() {
         let a = lab.start(&format!("a-{word}"), &["--timestamps", word, "--cluster", word]);
         let b = lab.start(&format!("b-{word}"), &["--timestamps", word, "--cluster", word]);
         wait_for("they agree", 30.0, || a.used_peers() == 1 && b.used_peers() == 1);
+        wait_for("packets are counted", 10.0, || a.counter("received") > 8);
         let status = a.status().unwrap();
         let peer = &status.peers[0];
         assert_eq!((peer.rx_stamp.as_deref(), peer.tx_stamp.as_deref()), (Some(class), Some(class)), "{word}");
@@ -103,6 +104,8 @@ fn each_packet_has_the_stamps_that_were_asked_for() {
         let (kernel, user) = (a.counter("receive_stamps_kernel"), a.counter("receive_stamps_user"));
         assert!(if class == "user" { kernel == 0 && user > 0 } else { kernel > user }, "{word}: {kernel} {user}");
         assert_eq!(a.counter("receive_stamps_nic") + a.counter("transmit_stamps_nic"), 0);
+        // Where nobody stamps, no stamp is missed.
+        assert_eq!(a.counter("transmit_stamps_missing"), 0);
     }
 }
 
@@ -130,7 +133,7 @@ fn a_node_on_an_interface_without_a_card_says_so_once_and_has_kernel_stamps() {
     let start = |node: usize, name: &str, iface: &[&str]| {
         let (own, peer) = (format!("{}:4123", net.ipv4(node, 0)), format!("{}:4123", net.ipv4(1 - node, 0)));
         let words = [&["--listen-addr", &own, "--peers", &peer, "--no-discovery"][..], &key, iface].concat();
-        lab.start_by(net.exec(node, env!("CARGO_BIN_EXE_llts")), 4123 + node as u16, name, &words)
+        lab.start_by(net.exec(node, env!("CARGO_BIN_EXE_llts")), 4123, name, &words)
     };
     let refused = {
         let own = format!("{}:4123", net.ipv4(0, 0));

@@ -42,9 +42,10 @@ pub fn report_text(findings: &[Finding]) -> String {
         }
     }
     let less = findings.iter().filter(|finding| finding.level == Level::Less).count();
+    let things = if less == 1 { "thing" } else { "things" };
     text + &match verdict(findings) {
         Level::Good | Level::Note => "\nllts can give its best here.".to_owned(),
-        Level::Less => format!("\nllts runs here, with less than it could give: {less} things to look at."),
+        Level::Less => format!("\nllts runs here, with less than it could give: {less} {things} to look at."),
         Level::Broken => "\nllts cannot run here as things are.".to_owned(),
     }
 }
@@ -66,7 +67,7 @@ LESS    port           it is so
                        costs: a lot
                        do: something
 
-llts runs here, with less than it could give: 1 things to look at.";
+llts runs here, with less than it could give: 1 thing to look at.";
         assert_eq!(report_text(&[finding(Level::Good), finding(Level::Less)]), expected);
         assert!(report_text(&[finding(Level::Broken)]).ends_with("cannot run here as things are."));
         assert!(report_text(&[finding(Level::Note)]).ends_with("its best here."));

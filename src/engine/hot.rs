@@ -375,8 +375,10 @@ impl Hot {
         let given_ns = raw_now();
         match self.socket.send(outgoing.to, datagram) {
             Ok(number) => {
-                let ticket = Ticket { outgoing: *outgoing, answers, given_ns, sent_at: self.raw_now() };
-                self.tickets.issue(number, ticket);
+                if self.stamping {
+                    let ticket = Ticket { outgoing: *outgoing, answers, given_ns, sent_at: self.raw_now() };
+                    self.tickets.issue(number, ticket);
+                }
             }
             // Unreachable networks and full queues are the network's weather: counted, tried again on schedule.
             Err(_) => self.report.send_failed += 1,

@@ -80,7 +80,11 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     if let Err(error) = prepare(&state_dir, account.as_ref()) {
         warn!("{error}; going on without: nothing will be found again after a restart");
     }
-    let keys = keyring(&settings.keys, &settings.cluster, settings.listen.ip(), &runtime_dir)?;
+    // A key file may be root's alone; a user's own key is that of the user who is to be.
+    let keys = match (&account, &settings.keys) {
+        (Some(_), KeySource::LocalUser) => None,
+        _ => Some(keyring(&settings.keys, &settings.cluster, settings.listen.ip(), &runtime_dir)?),
+    };
     let algorithm = Algorithm::named(&settings.algorithm)?;
     let peers = StaticPeer::parse_list(&settings.peers).map_err(StartError::Peer)?;
 
@@ -107,6 +111,10 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
             .with_context(|| format!("the process cannot become the user {}", account.name))?;
         info!("running as user {}", account.name);
     }
+    let keys = match keys {
+        Some(keys) => keys,
+        None => keyring(&settings.keys, &settings.cluster, settings.listen.ip(), &runtime_dir)?,
+    };
 
     let mut entropy = Entropy::new()?;
     let identity = Identity {
