@@ -35,6 +35,8 @@ pub struct Bounds {
     pub rejoined_within: Option<Span>,
     /// ... after at most this.
     pub rejoined_after: Option<Span>,
+    /// So many honest nodes at least must have noticed the liars: rejected a peer, left track, or withdrawn their bound.
+    pub noticed: Option<usize>,
     /// Nodes that must never have synchronised.
     pub must_not_sync: Vec<usize>,
     /// Links over which no exchange may ever have been completed.
@@ -86,6 +88,9 @@ impl Bounds {
                 Some(seen) if (least..=largest).contains(&seen) => {}
                 seen => failures.push(format!("RMS of error over sigma is {seen:.3?}, outside {least} to {largest}")),
             }
+        }
+        if let Some(least) = self.noticed.filter(|least| score.noticed < *least) {
+            failures.push(format!("{} honest nodes noticed the liars, and at least {least} should", score.noticed));
         }
         for n in self.must_not_sync.iter().filter(|n| score.synced.contains(n)) {
             failures.push(format!("node {n} has synchronised and must not"));

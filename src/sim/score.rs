@@ -51,6 +51,9 @@ pub struct Score {
     pub rejoined_s: Option<f64>,
     /// Pairwise RMS over the linear limit; filled in by the run.
     pub ratio: Option<f64>,
+    /// Honest nodes that have noticed that something is wrong since the first liar began: that have rejected a peer, or
+    /// left track, or promised nothing any more.
+    pub noticed: usize,
     /// Nodes that have ever synchronised.
     pub synced: Vec<usize>,
     /// Exchanges completed over each link.
@@ -68,6 +71,7 @@ pub struct Scorer {
     outside_until: Vec<Option<TrueNs>>,
     rejoin_within_ns: f64,
     first_event: Option<TrueNs>,
+    lies_from: TrueNs,
     pairs: Vec<(usize, usize)>,
     errors: Vec<f64>,
     counted: Vec<bool>,
@@ -132,7 +136,8 @@ impl Scorer {
         let count = scenario.cluster.nodes;
         let end = scenario.duration.nanos();
         let settle = scenario.measure.settle.nanos();
-        let (away, disturbed, returned_at) = absences(scenario, settle);
+        let events = Event::unrolled(&scenario.events, count, seed);
+        let (away, disturbed, returned_at) = absences(scenario, &events, settle);
         let mut thresholds: Vec<_> = THRESHOLDS.iter().map(|(name, ns)| ((*name).to_owned(), *ns, None)).collect();
         for name in scenario.bounds.converged.keys() {
             if let Ok(span) = name.parse::<Span>()
@@ -151,7 +156,8 @@ impl Scorer {
             outside_until: vec![None; count],
             returned_at,
             rejoin_within_ns: scenario.bounds.rejoined_within.map_or(10e3, |within| within.0),
-            first_event: scenario.events.iter().map(|e| e.at().nanos()).chain(joins(scenario)).min(),
+            first_event: events.iter().map(|e| e.at().nanos()).chain(joins(scenario)).min(),
+            lies_from: scenario.liars.iter().map(|liar| liar.from.nanos()).min().unwrap_or(0),
             pairs: pairs(count, seed),
             errors: vec![0.0; count],
             counted: vec![false; count],
@@ -347,6 +353,9 @@ impl Scorer {
             disturbance: (self.worst_block[0] > 0.0).then(|| self.worst_block[1] / self.worst_block[0]),
             rejoined_s: rejoined_s.filter(|s| s.is_finite()),
             ratio: None,
+            noticed: (0..cluster.nodes.len())
+                .filter(|n| cluster.is_judged(*n) && cluster.nodes[*n].noticed_at >= self.lies_from)
+                .count(),
             synced: (0..cluster.nodes.len()).filter(|n| cluster.nodes[*n].has_synced).collect(),
             exchanged: cluster
                 .edges()
@@ -368,7 +377,7 @@ fn joins(scenario: &Scenario) -> impl Iterator<Item = TrueNs> {
 type Absences = (Vec<Vec<(TrueNs, TrueNs)>>, Vec<bool>, Vec<Option<TrueNs>>);
 
 /// When each node does not count, whether anything happens to it at all, and when it returned for the last time.
-fn absences(scenario: &Scenario, settle: TrueNs) -> Absences {
+fn absences(scenario: &Scenario, events: &[Event], settle: TrueNs) -> Absences {
     let count = scenario.cluster.nodes;
     let mut away = vec![Vec::new(); count];
     let mut disturbed = vec![false; count];
@@ -380,7 +389,7 @@ fn absences(scenario: &Scenario, settle: TrueNs) -> Absences {
             *disturbed = true;
         }
     }
-    for event in &scenario.events {
+    for event in events {
         // A change of route is an event of the link: the nodes at its ends are judged all the time.
         if matches!(event, Event::Route { .. }) {
             continue;
@@ -434,7 +443,7 @@ mod tests {
         let text = "summary = 'x'\nduration = '100s'\n[measure]\nsettle = '5s'\n\
                     [[event]]\nkind = 'crash'\nat = '10s'\nnodes = [1]\ndown = '20s'\n";
         let scenario = Scenario::parse("test", text).unwrap();
-        let (away, disturbed, returned) = absences(&scenario, scenario.measure.settle.nanos());
+        let (away, disturbed, returned) = absences(&scenario, &scenario.events, scenario.measure.settle.nanos());
         assert_eq!(away[1], [(10_000_000_000, 35_000_000_000)]);
         assert_eq!(disturbed, [false, true, false]);
         assert_eq!(returned[1], Some(30_000_000_000));
