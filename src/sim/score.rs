@@ -12,7 +12,7 @@ use super::quantity::Span;
 use super::random::mix;
 use super::scenario::Scenario;
 use super::world::{SECOND_NS, TrueNs};
-use crate::flow::Role;
+use crate::flow::{NodeState, Role};
 
 /// The spreads for which the time to convergence is always told.
 pub const THRESHOLDS: [(&str, f64); 5] =
@@ -33,6 +33,8 @@ pub struct Score {
     pub pairwise_p99_ns: Option<f64>,
     /// Its largest magnitude, ns.
     pub pairwise_max_ns: Option<f64>,
+    /// Largest magnitude of the error of a delivered clock that follows others, against true time, ns.
+    pub error_max_ns: Option<f64>,
     /// From when on, s, the worst pair stayed within each spread; `None` if it did not.
     pub converged_s: BTreeMap<String, Option<f64>>,
     /// Change of the rate of the mean clock against the mean oscillator, ppb.
@@ -78,6 +80,7 @@ pub struct Scorer {
     square_sum: f64,
     square_count: f64,
     max_ns: f64,
+    error_max_ns: Option<f64>,
     histogram: Histogram<u64>,
     thresholds: Vec<(String, f64, Option<TrueNs>)>,
     sigma_sum: f64,
@@ -164,6 +167,7 @@ impl Scorer {
             square_sum: 0.0,
             square_count: 0.0,
             max_ns: 0.0,
+            error_max_ns: None,
             histogram: Histogram::new_with_bounds(1, 1 << 60, 3).expect("three digits of 2^60 ps"),
             thresholds,
             sigma_sum: 0.0,
@@ -211,6 +215,7 @@ impl Scorer {
                 self.note_sigma(cluster, origin + sum / count, count);
             }
         }
+        self.note_truth(cluster, now);
         self.note_promises(cluster);
         self.note_drift(cluster, now);
         self.note_disturbance(now);
@@ -252,9 +257,32 @@ impl Scorer {
         }
     }
 
+    /// What followers are off the truth; and while they have lost their references, whether they are within what they
+    /// promise of where the references' clocks are now.
+    fn note_truth(&mut self, cluster: &Cluster, now: TrueNs) {
+        let led_by = |n: &usize| cluster.nodes[*n].role == Role::Reference;
+        let references: Vec<f64> = (0..self.errors.len()).filter(led_by).map(|n| self.errors[n]).collect();
+        for (n, node) in cluster.nodes.iter().enumerate().filter(|(n, _)| self.counted[*n]) {
+            if node.role == Role::Reference {
+                continue;
+            }
+            if now >= self.measured_from {
+                let error_ns = self.errors[n].abs();
+                self.error_max_ns = Some(self.error_max_ns.map_or(error_ns, |max| max.max(error_ns)));
+            }
+            let bound_ns = f64::from(node.claim.bound_ns);
+            let broken = |reference_ns: &f64| (self.errors[n] - reference_ns).abs() > bound_ns;
+            if node.claim.state == NodeState::Holdover && references.iter().any(broken) {
+                self.violations += 1;
+            }
+        }
+    }
+
     fn note_promises(&mut self, cluster: &Cluster) {
+        let refers = |n: &usize| cluster.nodes[*n].role == Role::Reference;
         for (a, b) in cluster.edges() {
-            if self.counted[*a] && self.counted[*b] {
+            // References are right by definition and promise nothing of each other.
+            if self.counted[*a] && self.counted[*b] && !(refers(a) && refers(b)) {
                 let apart_ns = (self.errors[*a] - self.errors[*b]).abs();
                 let bounds_ns = [a, b].map(|n| f64::from(cluster.nodes[*n].claim.bound_ns));
                 // A promise leaves out as many peers as may lie, and a reference speaks of the truth and not of its
@@ -344,6 +372,7 @@ impl Scorer {
             pairwise_rms_ns: ratio(self.square_sum, self.square_count).map(f64::sqrt),
             pairwise_p99_ns: (!self.histogram.is_empty()).then(|| self.histogram.value_at_quantile(0.99) as f64 / 1e3),
             pairwise_max_ns: (self.square_count > 0.0).then_some(self.max_ns),
+            error_max_ns: self.error_max_ns,
             converged_s: self.thresholds.iter().map(|(name, _, at)| (name.clone(), converged(*at))).collect(),
             ensemble_drift_ppb: slopes[0].zip(slopes[1]).map(|(early, late)| (late - early) * 1e9),
             bound_violations: self.violations,
