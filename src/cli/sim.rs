@@ -120,9 +120,10 @@ fn all(args: &SimArgs) -> Result<(), Failure> {
 /// One scenario of many: the worst of its runs, and what failed.
 fn line(scenario: &Scenario, reports: &[Report], elapsed_s: f64) -> String {
     let passed = reports.iter().filter(|report| report.pass).count();
-    let worst = reports.iter().filter_map(|report| report.pairwise_rms_ns).fold(None, |worst: Option<f64>, rms| {
-        Some(worst.map_or(rms, |worst| worst.max(rms)))
-    });
+    let worst = reports
+        .iter()
+        .filter_map(|report| report.pairwise_rms_ns)
+        .fold(None, |worst: Option<f64>, rms| Some(worst.map_or(rms, |worst| worst.max(rms))));
     let mut out = format!(
         "{:<32} {passed:>3} of {:<3} pass   worst rms {:>10}   violations {:>4}   {elapsed_s:>7.1} s\n",
         scenario.name,

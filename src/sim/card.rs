@@ -51,7 +51,8 @@ impl Card {
     pub fn measure(&mut self, now: TrueNs, raw: FineRaw) {
         let card = self.oscillator.read(now);
         let noise_ns = self.read_noise.draw(&mut self.stream);
-        let apart_ns = |base_ns: i64| (raw.nanos - card.nanos - base_ns) as f64 + (raw.frac_ns - card.frac_ns) + noise_ns;
+        let apart_ns =
+            |base_ns: i64| (raw.nanos - card.nanos - base_ns) as f64 + (raw.frac_ns - card.frac_ns) + noise_ns;
         let expected = self.offset_ns + self.rate * (card.nanos - self.origin_ns) as f64;
         if self.readings.is_empty() || (apart_ns(self.base_ns) - expected).abs() > JUMP_NS {
             self.readings.clear();

@@ -3,11 +3,13 @@
 
 mod direct;
 
+use std::sync::Arc;
+
 use direct::Meeting;
 
 use super::fault::Event as Fault;
 use super::liar::Scene;
-use super::link::Link;
+use super::link::{Link, Path};
 use super::node::{Node, number};
 use super::random::{Purpose, Stream};
 use super::scenario::{Fidelity, Scenario};
@@ -84,10 +86,11 @@ impl Cluster {
         let edges = spec.topology.edges(spec.nodes, spec.degree, seed);
         let mut adjacent = vec![Vec::new(); spec.nodes];
         let mut links = Vec::with_capacity(edges.len());
+        let mut alike = Vec::new();
         for (n, (a, b)) in edges.iter().enumerate() {
             adjacent[*a].push((*b as u32, n as u32));
             adjacent[*b].push((*a as u32, n as u32));
-            links.push(build_link(scenario, (*a, *b), seed));
+            links.push(build_link(scenario, (*a, *b), seed, &mut alike));
         }
         for peers in &mut adjacent {
             peers.sort_unstable();
@@ -459,7 +462,11 @@ impl Cluster {
     }
 }
 
-fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64) -> [Link; 2] {
+/// Kinds of paths of which one copy is kept.
+const PATHS_SHARED: usize = 8;
+
+/// One link; `alike` are paths that others already have.
+fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64, alike: &mut Vec<Arc<Path>>) -> [Link; 2] {
     let (a, b) = edge;
     let (low, high) = (a as u64, b as u64);
     let mut once = Stream::new(seed, Purpose::Edge, low, high);
@@ -472,7 +479,17 @@ fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64) -> [Link; 2]
             || (spec.across && cluster.topology.is_across(cluster.nodes, edge))
             || lot < spec.part
     });
-    let [forward, backward] = special.map_or(&scenario.link, |spec| &spec.link).build(&mut once);
+    let paths = special.map_or(&scenario.link, |spec| &spec.link).build(&mut once);
+    let [forward, backward] = paths.map(|path| {
+        if let Some(same) = alike.iter().find(|other| ***other == path) {
+            return Arc::clone(same);
+        }
+        let path = Arc::new(path);
+        if alike.len() < PATHS_SHARED {
+            alike.push(Arc::clone(&path));
+        }
+        path
+    });
     [
         Link::new(forward, Stream::new(seed, Purpose::Forward, low, high)),
         Link::new(backward, Stream::new(seed, Purpose::Backward, low, high)),

@@ -283,8 +283,7 @@ mod tests {
 
     #[test]
     fn churn_takes_the_part_that_it_should_and_nobody_twice_at_a_time() {
-        let churn =
-            Event::Churn { at: Span(10e9), until: Span(610e9), part_per_minute: 0.1, down: Span(20e9) };
+        let churn = Event::Churn { at: Span(10e9), until: Span(610e9), part_per_minute: 0.1, down: Span(20e9) };
         let crashes = Event::unrolled(std::slice::from_ref(&churn), 50, 7);
         // Ten minutes, a tenth of 50 nodes each.
         assert!((30..70).contains(&crashes.len()), "{} crashes", crashes.len());

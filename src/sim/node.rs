@@ -79,11 +79,14 @@ pub struct Node {
     algorithm: Algorithm,
     faults: Option<u16>,
     peers: Vec<usize>,
-    /// The node in each slot and its run, to know which links were used and who came back.
-    seats: Vec<Option<(usize, u32)>>,
+    /// Who sits in each slot.
+    seats: Vec<Seat>,
     /// Exchanges finished with each node of `peers`.
     exchanged: Vec<u64>,
 }
+
+/// Who sits in a slot: a node and its run, to know which links were used and who came back.
+type Seat = Option<(u32, u32)>;
 
 /// Where node `n` is reached.
 #[must_use]
@@ -344,8 +347,9 @@ impl Node {
     /// An exchange with `other` is complete, made without packets.
     pub fn exchange(&mut self, exchange: &Exchange, other: &Node) {
         let seat = &mut self.seats[exchange.peer.index()];
-        if *seat != Some((other.number, other.run)) {
-            *seat = Some((other.number, other.run));
+        let who = Some((other.number as u32, other.run));
+        if *seat != who {
+            *seat = who;
             let Identity { node, boot, name, .. } = other.identity;
             let address = address(other.number);
             self.pipeline.arrived(&PeerIdentity { slot: exchange.peer, node, boot, name, address });
@@ -418,7 +422,7 @@ impl Node {
                     let _taken = self.pipeline.on_exchange(&exchange);
                 }
                 Event::Arrived(identity) => {
-                    self.seats[identity.slot.index()] = Some((number(identity.address), identity.boot.0));
+                    self.seats[identity.slot.index()] = Some((number(identity.address) as u32, identity.boot.0));
                     self.pipeline.arrived(&identity);
                 }
                 // What the discipline thread does too: silence is told to people, and the pipeline sees it by itself.
@@ -430,7 +434,7 @@ impl Node {
 
     fn count(&mut self, slot: PeerSlot) {
         let peer = self.seats[slot.index()];
-        if let Some(index) = self.peers.iter().position(|p| peer.is_some_and(|(peer, _)| *p == peer)) {
+        if let Some(index) = self.peers.iter().position(|p| peer.is_some_and(|(peer, _)| *p == peer as usize)) {
             self.exchanged[index] += 1;
         }
     }

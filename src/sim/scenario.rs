@@ -250,7 +250,7 @@ impl Scenario {
         if cluster.fidelity == Fidelity::Exchanges {
             ensure(self.liars.is_empty(), || "liars need packets: take fidelity = \"packets\"".into())?;
         }
-        let last_s = self.clock.begins_unix_s.saturating_add(self.duration.seconds().ceil() as i64 + 3_600);
+        let last_s = self.clock.begins_unix_s.saturating_add(self.duration.nanos() / 1_000_000_000 + 3_600);
         ensure(self.clock.begins_unix_s >= 0 && last_s <= i64::MAX / 1_000_000_000, || {
             "the world must begin between 1970 and an hour before it ends in April 2262".into()
         })?;
