@@ -32,7 +32,6 @@ pub struct Rce {
     rate: Hybrid,
     inputs: Vec<Input>,
     founding: Founding,
-    sparse: bool,
 }
 
 /// How the start goes: it is over when one of those who started together is gone or one more has come, for the mean of
@@ -67,16 +66,7 @@ impl Rce {
             rate: Hybrid::new(GATES_RCE, capacity),
             inputs: Vec::with_capacity(capacity),
             founding: Founding::default(),
-            sparse: false,
         }
-    }
-
-    /// The same for a node that lists only some of the others: it takes its neighbours' rate over in full, because what
-    /// a rate gains on its way through many must be faster than oscillators wander (ALGORITHMS 6.5); and it does not
-    /// start from the mean of the rates that it hears of, because its neighbours hear of others.
-    #[must_use]
-    pub fn sparse(capacity: usize) -> Self {
-        Rce { sparse: true, ..Rce::new(capacity) }
     }
 
     fn fill(&mut self, voices: &[Voice], value: impl Fn(&Voice) -> (f64, f64)) {
@@ -102,9 +92,9 @@ impl Consensus for Rce {
         let phase = self.phase.fuse(&self.inputs, view.own_counts, view.faults, sigma_ns, dt_s);
 
         let rate_sigma = median(view.voices.iter().map(|v| v.edge_rate_var.sqrt()));
-        let at_start = if !self.sparse && self.founding.lasts(view) { start_rate(view) } else { None };
+        let at_start = if self.founding.lasts(view) { start_rate(view) } else { None };
         let rate = at_start.unwrap_or_else(|| {
-            let share = if self.sparse || view.elapsed_s < START_S { 1.0 } else { (dt_s / RATE_S).min(1.0) };
+            let share = if view.elapsed_s < START_S { 1.0 } else { (dt_s / RATE_S).min(1.0) };
             self.fill(view.voices, |v| (v.g + view.own_rate_moved, v.edge_rate_var));
             let rate = self.rate.fuse(&self.inputs, view.own_counts, view.faults, rate_sigma, dt_s).value;
             share * (rate - view.own_rate_moved)
@@ -206,16 +196,6 @@ mod tests {
         let verdict = Rce::new(4).decide(&view(&[voice(0, 30.0, 3e-9)], 0), 0.0625);
         assert_eq!(verdict.phase_ns, 15.0);
         assert!((verdict.rate - 1.5e-9 * 0.0625 / 2.0).abs() < 1e-20);
-    }
-
-    #[test]
-    fn in_a_sparse_overlay_rates_are_taken_over_in_full_and_never_from_the_start() {
-        let mut voices = [voice(0, 0.0, 3e-9)];
-        voices[0].start_g = Some(40e-6);
-        let early = View { elapsed_s: 0.5, own_start: -1.5e-6, ..view(&voices, 0) };
-        for seen in [early, view(&voices, 0)] {
-            assert!((Rce::sparse(4).decide(&seen, 0.0625).rate - 1.5e-9).abs() < 1e-20);
-        }
     }
 
     #[test]

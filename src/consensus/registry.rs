@@ -47,13 +47,6 @@ pub const ALGORITHMS: &[Entry] = &[
         make: |capacity| Box::new(Rce::new(capacity)),
     },
     Entry {
-        name: "rce-sparse",
-        summary: "the same as rce where nodes list only some of the others: rates are taken over in full",
-        tolerates_liars: true,
-        edges: EdgeModel::Gaussian,
-        make: |capacity| Box::new(Rce::sparse(capacity)),
-    },
-    Entry {
         name: "average",
         summary: "plain average consensus, for comparison: one liar moves everybody",
         tolerates_liars: false,
@@ -159,9 +152,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = Algorithm::named("median").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "there is no algorithm 'median'; choose one of rce, rce-floor, rce-sparse, average"
-        );
+        assert_eq!(error.to_string(), "there is no algorithm 'median'; choose one of rce, rce-floor, average");
     }
 }
