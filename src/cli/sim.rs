@@ -22,8 +22,11 @@ const SEED_DEFAULT: u64 = 1;
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct SimArgs {
     /// Scenario: a name, the number it begins with, or a file
-    #[arg(required_unless_present_any = ["list", "explain"], conflicts_with_all = ["list", "explain"])]
+    #[arg(required_unless_present_any = ["list", "explain", "all"], conflicts_with_all = ["list", "explain", "all"])]
     pub scenario: Option<String>,
+    /// Run every scenario that comes with the program, on all its seeds
+    #[arg(long, conflicts_with_all = ["list", "explain", "plot"])]
+    pub all: bool,
     /// List the scenarios that come with the program
     #[arg(long, conflicts_with = "explain")]
     pub list: bool,
@@ -55,15 +58,14 @@ pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
     if let Some(name) = &args.explain {
         return explain(name);
     }
+    if args.all {
+        return all(args);
+    }
     let name = args.scenario.as_deref().ok_or_else(|| Failure::Usage("name a scenario, or see --list".into()))?;
     let (scenario, _) = find(name)?;
-    let algorithm = args.algorithm.as_deref().unwrap_or(&scenario.cluster.algorithm);
-    let algorithm: Algorithm = algorithm.parse().map_err(|e| Failure::Usage(format!("--algorithm: {e}")))?;
-    let count = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { scenario.seeds.max(1) });
-    let first = args.seed.unwrap_or(SEED_DEFAULT);
-    let seeds: Vec<u64> = (0..count).map(|n| seed_of(first, n)).collect();
+    let (algorithm, seeds) = choices(args, &scenario)?;
 
-    let bar = progress_bar(&scenario, count, args.json);
+    let bar = progress_bar(&scenario, seeds.len() as u32, args.json);
     let started = Instant::now();
     let mut reports = Vec::new();
     let mut rest = seeds.as_slice();
@@ -84,6 +86,65 @@ pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
         0 => Ok(()),
         failed => Err(runtime(format!("{failed} of {} runs of {} broke a bound", reports.len(), scenario.name))),
     }
+}
+
+/// The algorithm and the seeds of a scenario as the options want them.
+fn choices(args: &SimArgs, scenario: &Scenario) -> Result<(Algorithm, Vec<u64>), Failure> {
+    let algorithm = args.algorithm.as_deref().unwrap_or(&scenario.cluster.algorithm);
+    let algorithm: Algorithm = algorithm.parse().map_err(|e| Failure::Usage(format!("--algorithm: {e}")))?;
+    let count = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { scenario.seeds.max(1) });
+    let first = args.seed.unwrap_or(SEED_DEFAULT);
+    Ok((algorithm, (0..count).map(|n| seed_of(first, n)).collect()))
+}
+
+/// Runs everything that is shipped, one scenario after the other, each on all cores; tells of each when it is done.
+fn all(args: &SimArgs) -> Result<(), Failure> {
+    let (mut runs, mut broken, mut count) = (0, 0, 0);
+    for (name, text) in shipped() {
+        let scenario = Scenario::parse(name, text).map_err(runtime)?;
+        let (algorithm, seeds) = choices(args, &scenario)?;
+        let bar = progress_bar(&scenario, seeds.len() as u32, args.json);
+        let started = Instant::now();
+        let reports = run_all(&scenario, algorithm, &seeds, &|| bar.inc(1));
+        bar.finish_and_clear();
+        (runs, count) = (runs + reports.len(), count + 1);
+        broken += reports.iter().filter(|report| !report.pass).count();
+        say(&if args.json { json(&reports) } else { line(&scenario, &reports, started.elapsed().as_secs_f64()) })?;
+    }
+    if broken > 0 {
+        return Err(runtime(format!("{broken} of {runs} runs of {count} scenarios broke a bound")));
+    }
+    if args.json { Ok(()) } else { say(&format!("{runs} runs of {count} scenarios: every bound held\n")) }
+}
+
+/// One scenario of many: the worst of its runs, and what failed.
+fn line(scenario: &Scenario, reports: &[Report], elapsed_s: f64) -> String {
+    let passed = reports.iter().filter(|report| report.pass).count();
+    let worst = reports
+        .iter()
+        .filter_map(|report| report.pairwise_rms_ns)
+        .fold(None, |worst: Option<f64>, rms| Some(worst.map_or(rms, |worst| worst.max(rms))));
+    let mut out = format!(
+        "{:<32} {passed:>3} of {:<3} pass   worst rms {:>10}   violations {:>4}   {elapsed_s:>7.1} s\n",
+        scenario.name,
+        reports.len(),
+        worst.map_or("-".to_owned(), |rms| Span(rms).to_string()),
+        reports.iter().map(|report| report.bound_violations).sum::<u64>(),
+    );
+    out.push_str(&failed(reports));
+    out
+}
+
+/// What did not hold, and the commands that show it again.
+fn failed(reports: &[Report]) -> String {
+    let mut out = String::new();
+    for report in reports.iter().filter(|report| !report.pass) {
+        for failure in &report.failures {
+            writeln!(out, "FAIL seed {}: {failure}", report.seed).expect("a string takes everything");
+        }
+        writeln!(out, "  replay: {}", replay(report)).expect("a string takes everything");
+    }
+    out
 }
 
 fn runtime(sentence: String) -> Failure {
@@ -179,12 +240,7 @@ fn table(scenario: &Scenario, reports: &[Report], elapsed_s: f64) -> String {
     }
     let virtual_s = scenario.duration.seconds() * reports.len() as f64;
     put(format!("{virtual_s:.0} s of virtual time in {elapsed_s:.2} s"));
-    for report in reports.iter().filter(|report| !report.pass) {
-        for failure in &report.failures {
-            put(format!("FAIL seed {}: {failure}", report.seed));
-        }
-        put(format!("  replay: {}", replay(report)));
-    }
+    out.push_str(&failed(reports));
     out
 }
 

@@ -17,6 +17,8 @@ pub struct Bounds {
     pub pairwise_p99: Option<Span>,
     /// Its largest magnitude.
     pub pairwise_max: Option<Span>,
+    /// Largest error of a clock that follows others, against true time: for clusters led by a right reference.
+    pub error_max: Option<Span>,
     /// Pairwise RMS over the linear limit.
     pub ratio: Option<f64>,
     /// From when on the worst pair stays within each of these.
@@ -35,6 +37,8 @@ pub struct Bounds {
     pub rejoined_within: Option<Span>,
     /// ... after at most this.
     pub rejoined_after: Option<Span>,
+    /// So many honest nodes at least must have noticed the liars: rejected a peer, left track, or withdrawn their bound.
+    pub noticed: Option<usize>,
     /// Nodes that must never have synchronised.
     pub must_not_sync: Vec<usize>,
     /// Links over which no exchange may ever have been completed.
@@ -67,6 +71,7 @@ impl Bounds {
         most("pairwise RMS", score.pairwise_rms_ns, self.pairwise_rms.map(|b| b.0), &span);
         most("pairwise p99", score.pairwise_p99_ns, self.pairwise_p99.map(|b| b.0), &span);
         most("pairwise maximum", score.pairwise_max_ns, self.pairwise_max.map(|b| b.0), &span);
+        most("error against true time", score.error_max_ns, self.error_max.map(|b| b.0), &span);
         most("ratio to the limit", score.ratio, self.ratio, &plain);
         let drift_ppb = score.ensemble_drift_ppb.map(f64::abs);
         most("ensemble drift in ppb", drift_ppb, self.ensemble_drift.map(|b| b.0 * 1e9), &plain);
@@ -86,6 +91,9 @@ impl Bounds {
                 Some(seen) if (least..=largest).contains(&seen) => {}
                 seen => failures.push(format!("RMS of error over sigma is {seen:.3?}, outside {least} to {largest}")),
             }
+        }
+        if let Some(least) = self.noticed.filter(|least| score.noticed < *least) {
+            failures.push(format!("{} honest nodes noticed the liars, and at least {least} should", score.noticed));
         }
         for n in self.must_not_sync.iter().filter(|n| score.synced.contains(n)) {
             failures.push(format!("node {n} has synchronised and must not"));

@@ -1,12 +1,18 @@
 //! The second engine: nodes, links and faults around one agenda. Moves packets, stamps and ticks between them and
 //! decides nothing: what a node does is the core's affair, what a link does is the link's.
 
+mod direct;
+
+use std::sync::Arc;
+
+use direct::Meeting;
+
 use super::fault::Event as Fault;
 use super::liar::Scene;
-use super::link::Link;
-use super::node::{Node, START_OF_TIME_NS, number};
+use super::link::{Link, Path};
+use super::node::{Node, number};
 use super::random::{Purpose, Stream};
-use super::scenario::Scenario;
+use super::scenario::{Fidelity, Scenario};
 use super::world::{Agenda, TrueNs};
 use crate::exchange::Outgoing;
 use crate::flow::{Role, Stamp};
@@ -28,6 +34,12 @@ enum Event {
     Stamped { flight: u32 },
     /// A node's daemon starts.
     Boot { node: u32 },
+    /// A pair's turn to exchange has come, where that is done without packets.
+    Meet { edge: u32 },
+    /// The first packet of such an exchange arrives.
+    Answer { edge: u32 },
+    /// The second does.
+    Finish { edge: u32 },
     /// An entry of the scenario begins, or is over.
     Fault { index: u32, over: bool },
 }
@@ -53,6 +65,11 @@ pub struct Cluster {
     /// Two directions a link.
     links: Vec<[Link; 2]>,
     edges: Vec<(usize, usize)>,
+    /// The exchanges of each edge where they are made without packets; else empty.
+    meetings: Vec<Meeting>,
+    interval_ns: i64,
+    rounds: u32,
+    begins_ns: i64,
     flights: Vec<Flight>,
     free: Vec<u32>,
     faults: Vec<Fault>,
@@ -69,10 +86,11 @@ impl Cluster {
         let edges = spec.topology.edges(spec.nodes, spec.degree, seed);
         let mut adjacent = vec![Vec::new(); spec.nodes];
         let mut links = Vec::with_capacity(edges.len());
+        let mut alike = Vec::new();
         for (n, (a, b)) in edges.iter().enumerate() {
             adjacent[*a].push((*b as u32, n as u32));
             adjacent[*b].push((*a as u32, n as u32));
-            links.push(build_link(scenario, (*a, *b), seed));
+            links.push(build_link(scenario, (*a, *b), seed, &mut alike));
         }
         for peers in &mut adjacent {
             peers.sort_unstable();
@@ -87,7 +105,22 @@ impl Cluster {
             let at = scenario.special(n, |s| s.joins_at).map_or(0, |at| at.nanos());
             agenda.at(at, Event::Boot { node: n as u32 });
         }
-        for (index, fault) in scenario.events.iter().enumerate() {
+        let interval_ns = (1e9 / spec.rate) as i64;
+        let mut meetings = Vec::new();
+        if spec.fidelity == Fidelity::Exchanges {
+            let place = |of: usize, other: usize| {
+                let found = adjacent[of].binary_search_by_key(&(other as u32), |(peer, _): &(u32, u32)| *peer);
+                found.expect("an edge has two ends")
+            };
+            for (edge, (a, b)) in edges.iter().enumerate() {
+                let slots = [place(*a, *b), place(*b, *a)];
+                let mut meeting = Meeting::new((*a, *b), slots, spec.rounds, nodes[*b].claim, seed);
+                agenda.at(meeting.first_ns(interval_ns), Event::Meet { edge: edge as u32 });
+                meetings.push(meeting);
+            }
+        }
+        let faults = Fault::unrolled(&scenario.events, spec.nodes, seed);
+        for (index, fault) in faults.iter().enumerate() {
             agenda.at(fault.at().nanos(), Event::Fault { index: index as u32, over: false });
             if let Some(over) = fault.over_at().filter(|over| over.0 > fault.at().0) {
                 agenda.at(over.nanos(), Event::Fault { index: index as u32, over: true });
@@ -99,9 +132,13 @@ impl Cluster {
             adjacent,
             links,
             edges,
+            meetings,
+            interval_ns,
+            rounds: spec.rounds,
+            begins_ns: scenario.clock.begins_ns(),
             flights: Vec::new(),
             free: Vec::new(),
-            faults: scenario.events.clone(),
+            faults,
             lies: !scenario.liars.is_empty(),
             packets: 0,
         }
@@ -160,6 +197,9 @@ impl Cluster {
                 }
             }
             Event::Boot { node } => self.boot(node as usize),
+            Event::Meet { edge } => self.meet(edge),
+            Event::Answer { edge } => self.answer(edge),
+            Event::Finish { edge } => self.finish(edge),
             Event::Fault { index, over } => self.fault(index as usize, over),
         }
     }
@@ -171,6 +211,9 @@ impl Cluster {
         self.agenda.at(first_tick, Event::Tick { node: n as u32, run });
         self.nodes[n].poll_at = TrueNs::MAX;
         self.arrange_poll(n);
+        if !self.meetings.is_empty() {
+            self.adjacent[n].iter().for_each(|(_, edge)| self.meetings[*edge as usize].hurry(self.rounds));
+        }
     }
 
     /// Sees to it that the agenda holds a poll at the node's deadline.
@@ -209,7 +252,7 @@ impl Cluster {
         }
         let node = &mut self.nodes[n];
         let run = node.run;
-        let lead_ns = if node.stamps.lead.is_zero() { 0 } else { node.stamps.lead.draw(&mut node.stamp_stream) as i64 };
+        let lead_ns = node.lead_ns();
         let flight = Flight { from: n as u32, to: to as u32, run, outgoing, stamp: Stamp::default(), datagram };
         let flight = self.launch(flight);
         if lead_ns > 0 {
@@ -228,7 +271,7 @@ impl Cluster {
         let raw = self.nodes[n].raw(now);
         let mapping = self.nodes[n].claim.mapping;
         let (own_whole, own_frac) = mapping.offset_at(super::clock::whole(raw));
-        let own_ns = (raw.nanos + own_whole - START_OF_TIME_NS - now) as f64 + own_frac;
+        let own_ns = (raw.nanos + own_whole - self.begins_ns - now) as f64 + own_frac;
         let own_rate = mapping.rate + self.nodes[n].oscillator.rate();
         let receiver_ns = self.nodes[to].error_ns(now) - own_ns;
         let receiver_rate = self.nodes[to].clock.rate() + self.nodes[to].oscillator.rate() - own_rate;
@@ -249,9 +292,9 @@ impl Cluster {
         };
         let receiver = self.nodes[to].identity;
         let node = &mut self.nodes[n];
-        let lying = node.lying.as_mut()?;
+        let (lying, speech) = (node.lying.as_mut()?, node.speech.as_ref()?);
         if let Some(lie) = lying.lie(&scene) {
-            lying.distort(lie, datagram, &node.identity, &receiver, &node.keys);
+            lying.distort(lie, datagram, &node.identity, &receiver, &speech.keys);
         }
         lying.replay(datagram, now)
     }
@@ -376,6 +419,7 @@ impl Cluster {
                     self.nodes[*n].clock.command(raw, rate, by.nanos());
                 }
             }
+            Fault::Churn { .. } => unreachable!("churn has been written out as crashes"),
             Fault::Route { between: [a, b], forward, backward, .. } => {
                 let (low, high) = (*a.min(b), *a.max(b));
                 if let Some(link) = self.link(low, high) {
@@ -418,7 +462,11 @@ impl Cluster {
     }
 }
 
-fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64) -> [Link; 2] {
+/// Kinds of paths of which one copy is kept.
+const PATHS_SHARED: usize = 8;
+
+/// One link; `alike` are paths that others already have.
+fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64, alike: &mut Vec<Arc<Path>>) -> [Link; 2] {
     let (a, b) = edge;
     let (low, high) = (a as u64, b as u64);
     let mut once = Stream::new(seed, Purpose::Edge, low, high);
@@ -431,7 +479,17 @@ fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64) -> [Link; 2]
             || (spec.across && cluster.topology.is_across(cluster.nodes, edge))
             || lot < spec.part
     });
-    let [forward, backward] = special.map_or(&scenario.link, |spec| &spec.link).build(&mut once);
+    let paths = special.map_or(&scenario.link, |spec| &spec.link).build(&mut once);
+    let [forward, backward] = paths.map(|path| {
+        if let Some(same) = alike.iter().find(|other| ***other == path) {
+            return Arc::clone(same);
+        }
+        let path = Arc::new(path);
+        if alike.len() < PATHS_SHARED {
+            alike.push(Arc::clone(&path));
+        }
+        path
+    });
     [
         Link::new(forward, Stream::new(seed, Purpose::Forward, low, high)),
         Link::new(backward, Stream::new(seed, Purpose::Backward, low, high)),
@@ -490,7 +548,7 @@ mod tests {
         let mut cluster = cluster(3, "[[node]]\nnodes = [2]\nwrong_key = true\n", 1);
         cluster.run_until(5 * SECOND_NS);
         assert_eq!(cluster.nodes[0].exchanged_with(2), 0);
-        assert!(cluster.nodes[0].protocol.counters().rejected_total() > 3);
+        assert!(cluster.nodes[0].speech.as_ref().unwrap().protocol.counters().rejected_total() > 3);
         assert!(!cluster.nodes[2].has_synced && !cluster.is_judged(2));
     }
 }

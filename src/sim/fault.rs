@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use super::quantity::{Rate, Span};
+use super::random::{Purpose, Stream};
 
 /// Something that happens at a time.
 #[derive(Clone, Debug, Deserialize)]
@@ -91,6 +92,17 @@ pub enum Event {
         /// By how much, positive = forward.
         by: Span,
     },
+    /// Nodes drawn by the seed die and come back, one after the other, for a while.
+    Churn {
+        /// From when.
+        at: Span,
+        /// Until when.
+        until: Span,
+        /// Which part of all nodes each minute.
+        part_per_minute: f64,
+        /// For how long each is away.
+        down: Span,
+    },
     /// The route between two nodes changes.
     Route {
         /// When.
@@ -117,6 +129,7 @@ impl Event {
             | Event::TemperatureStep { at, .. }
             | Event::StuckClock { at, .. }
             | Event::ClockStep { at, .. }
+            | Event::Churn { at, .. }
             | Event::Route { at, .. } => *at,
         }
     }
@@ -133,6 +146,7 @@ impl Event {
             | Event::StuckClock { nodes, .. }
             | Event::ClockStep { nodes, .. } => nodes,
             Event::Route { between, .. } => between,
+            Event::Churn { .. } => &[],
         }
     }
 
@@ -141,7 +155,7 @@ impl Event {
     pub fn over_at(&self) -> Option<Span> {
         match self {
             Event::Crash { at, down, .. } => down.map(|down| Span(at.0 + down.0)),
-            Event::Partition { until, .. } => Some(*until),
+            Event::Partition { until, .. } | Event::Churn { until, .. } => Some(*until),
             Event::Suspend { at, length, .. } | Event::StuckClock { at, length, .. } => Some(Span(at.0 + length.0)),
             _ => Some(self.at()),
         }
@@ -159,8 +173,35 @@ impl Event {
             Event::TemperatureStep { .. } => "temperature step",
             Event::StuckClock { .. } => "stuck clock",
             Event::ClockStep { .. } => "clock step",
+            Event::Churn { .. } => "churn",
             Event::Route { .. } => "route change",
         }
+    }
+
+    /// The events with each churn written out as the crashes that `seed` makes of it, among `count` nodes.
+    #[must_use]
+    pub fn unrolled(events: &[Event], count: usize, seed: u64) -> Vec<Event> {
+        let mut unrolled = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            let Event::Churn { at, until, part_per_minute, down } = event else {
+                unrolled.push(event.clone());
+                continue;
+            };
+            let mut stream = Stream::new(seed, Purpose::Churn, index as u64, 0);
+            let pause_ns = 60e9 / (part_per_minute * count as f64);
+            let mut back_at = vec![0.0; count];
+            let mut now = at.0 + pause_ns * stream.exponential();
+            while now < until.0 {
+                let n = stream.below(count);
+                // One that is away cannot die.
+                if back_at[n] <= now {
+                    back_at[n] = now + down.0;
+                    unrolled.push(Event::Crash { at: Span(now), nodes: vec![n], down: Some(*down), offset: None });
+                }
+                now += pause_ns * stream.exponential();
+            }
+        }
+        unrolled
     }
 }
 
@@ -234,4 +275,25 @@ pub enum Attack {
     Replay,
     /// Nothing is sent at all.
     Silence,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn churn_takes_the_part_that_it_should_and_nobody_twice_at_a_time() {
+        let churn = Event::Churn { at: Span(10e9), until: Span(610e9), part_per_minute: 0.1, down: Span(20e9) };
+        let crashes = Event::unrolled(std::slice::from_ref(&churn), 50, 7);
+        // Ten minutes, a tenth of 50 nodes each.
+        assert!((30..70).contains(&crashes.len()), "{} crashes", crashes.len());
+        let mut back_at = [0.0; 50];
+        for crash in &crashes {
+            let (n, at) = (crash.nodes()[0], crash.at().0);
+            assert!((10e9..610e9).contains(&at) && back_at[n] <= at);
+            back_at[n] = crash.over_at().unwrap().0;
+        }
+        let again = Event::unrolled(&[churn], 50, 7);
+        assert!(crashes.iter().zip(&again).all(|(a, b)| a.at() == b.at() && a.nodes() == b.nodes()));
+    }
 }

@@ -1,6 +1,8 @@
 //! One direction of a link: how long a packet takes, whether it arrives, how often. A link knows packets by their size
 //! and the time of their departure only.
 
+use std::sync::Arc;
+
 use super::law::Law;
 use super::random::Stream;
 use super::world::TrueNs;
@@ -68,7 +70,8 @@ struct OnOff {
 /// One direction of a link at work.
 #[derive(Clone, Debug)]
 pub struct Link {
-    path: Path,
+    /// Shared among all links that are alike: a large cluster looks at it for every packet.
+    path: Arc<Path>,
     stream: Stream,
     losing: Option<OnOff>,
     queueing: Option<OnOff>,
@@ -105,8 +108,8 @@ impl Bursts {
 impl Link {
     /// A link that draws from `stream`.
     #[must_use]
-    pub fn new(path: Path, stream: Stream) -> Self {
-        Link { path, stream, losing: None, queueing: None, wire_free: 0.0, detour_ns: 0.0, cut: false }
+    pub fn new(path: impl Into<Arc<Path>>, stream: Stream) -> Self {
+        Link { path: path.into(), stream, losing: None, queueing: None, wire_free: 0.0, detour_ns: 0.0, cut: false }
     }
 
     /// The path as configured.

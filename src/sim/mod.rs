@@ -3,11 +3,12 @@
 //! over seeds) and holds no algorithm: what it measures is the core itself. docs/SIMULATION.md says how to write a
 //! scenario.
 //!
-//! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`law`], [`link`] the
+//! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`card`], [`law`], [`link`] the
 //! physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the engine;
-//! [`scenario`], [`bounds`] what is written down; [`score`], [`limit`], [`run`], [`plot`] what comes out.
+//! [`scenario`], [`parts`], [`bounds`] what is written down; [`score`], [`limit`], [`run`], [`plot`] what comes out.
 
 pub mod bounds;
+pub mod card;
 mod catalogue;
 pub mod clock;
 pub mod cluster;
@@ -18,6 +19,7 @@ pub mod limit;
 pub mod link;
 pub mod node;
 pub mod oscillator;
+pub mod parts;
 pub mod plot;
 pub mod quantity;
 pub mod random;

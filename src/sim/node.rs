@@ -3,22 +3,29 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use super::card::Card;
 use super::clock::{SimClock, whole};
 use super::law::Law;
 use super::liar::Lying;
 use super::oscillator::{FineRaw, Oscillator};
 use super::random::{Purpose, Stream};
-use super::scenario::Scenario;
+use super::scenario::{Fidelity, Scenario};
 use super::stamp::StampModel;
 use super::world::TrueNs;
 use crate::exchange::{Config, Outgoing, Protocol, Roster};
-use crate::flow::{Claim, Event, Mapping, NodeState, Reading, Role, Stamp};
+use crate::flow::{Claim, Event, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Stamp, StampClass};
 use crate::pipeline::{Algorithm, Config as PipelineConfig, Pipeline};
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot};
 use crate::wire::{DATAGRAM_LEN, Identity, Keyring, Reject};
 
-/// What clocks read when the world begins: some day in 2027.
-pub const START_OF_TIME_NS: i64 = 1_800_000_000_000_000_000;
+/// What a node says to others and with which keys; what a cluster without packets does without.
+pub struct Speech {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The keys it holds.
+    pub keys: Keyring,
+    entropy: Stream,
+}
 
 /// A node.
 pub struct Node {
@@ -28,8 +35,6 @@ pub struct Node {
     pub role: Role,
     /// Who it says it is.
     pub identity: Identity,
-    /// The keys it holds.
-    pub keys: Keyring,
     /// It holds a key that nobody else has, and so is alone.
     pub alone: bool,
     /// Its daemon runs.
@@ -42,22 +47,28 @@ pub struct Node {
     pub poll_at: TrueNs,
     /// How it lies, if it does.
     pub lying: Option<Lying>,
-    /// Its protocol.
-    pub protocol: Protocol,
+    /// How it speaks; `None` where exchanges are made without packets.
+    pub speech: Option<Box<Speech>>,
     /// Its oscillator.
     pub oscillator: Oscillator,
     /// Its delivered clock.
     pub clock: SimClock,
     /// How it takes stamps.
     pub stamps: StampModel,
+    /// The clock that takes them, if that is not the oscillator.
+    card: Option<Card>,
     /// Errors of its stamps.
     pub stamp_stream: Stream,
     /// What it says of itself.
     pub claim: Claim,
     /// Ever left the state it started in.
     pub has_synced: bool,
+    /// When it last rejected a peer, was out of track though it had been in it, or promised nothing; long ago if never.
+    pub noticed_at: TrueNs,
+    has_tracked: bool,
     pipeline: Pipeline,
-    entropy: Stream,
+    /// What clocks read when the world begins, ns.
+    begins_ns: i64,
     tick_stream: Stream,
     tick_late: Law,
     tick_ns: i64,
@@ -68,11 +79,14 @@ pub struct Node {
     algorithm: Algorithm,
     faults: Option<u16>,
     peers: Vec<usize>,
-    /// The node in each slot, to know which links were used.
-    seats: Vec<Option<usize>>,
+    /// Who sits in each slot.
+    seats: Vec<Seat>,
     /// Exchanges finished with each node of `peers`.
     exchanged: Vec<u64>,
 }
+
+/// Who sits in a slot: a node and its run, to know which links were used and who came back.
+type Seat = Option<(u32, u32)>;
 
 /// Where node `n` is reached.
 #[must_use]
@@ -112,19 +126,21 @@ impl Node {
     pub fn new(scenario: &Scenario, number: usize, peers: Vec<usize>, algorithm: Algorithm, seed: u64) -> Self {
         let n = number as u64;
         let mut start = Stream::new(seed, Purpose::Start, n, 0);
-        let oscillator = scenario.special(number, |s| s.oscillator.as_ref()).unwrap_or(&scenario.oscillator);
+        let oscillator_spec = scenario.special(number, |s| s.oscillator.as_ref()).unwrap_or(&scenario.oscillator);
         let clock_spec = scenario.special(number, |s| s.clock.as_ref()).unwrap_or(&scenario.clock);
         let stamps = scenario.special(number, |s| s.stamps.as_ref()).unwrap_or(&scenario.stamps);
-        let quality = oscillator.build(&mut start);
+        let quality = oscillator_spec.build(&mut start);
         // Machines have been up for anything between a moment and four months.
         let raw_start_ns = (1e9 + 1e16 * start.unit()) as i64;
         let drawn_ns = clock_spec.offset.0 * start.symmetric();
         let offset_ns = clock_spec.offset_exact.map_or(drawn_ns, |offset| offset.0).round() as i64;
-        let mut oscillator = Oscillator::new(quality, raw_start_ns, Stream::new(seed, Purpose::Oscillator, n, 0));
+        let cell_ns = oscillator_spec.cell.nanos();
+        let stream = Stream::new(seed, Purpose::Oscillator, n, 0);
+        let mut oscillator = Oscillator::in_cells(quality, raw_start_ns, cell_ns, stream);
         let raw = oscillator.read(0);
-        let clock = SimClock::new(raw, START_OF_TIME_NS + offset_ns, 0.0, clock_spec.rate_grain.0);
+        let begins_ns = scenario.clock.begins_ns();
+        let clock = SimClock::new(raw, begins_ns + offset_ns, 0.0, clock_spec.rate_grain.0);
         let alone = scenario.nodes.iter().any(|s| s.wrong_key && s.nodes.contains(&number));
-        let keys = keyring(alone);
         let identity = identity(number, 0);
         let role = scenario.role(number);
         let liar = scenario.liars.iter().find(|liar| liar.nodes.contains(&number));
@@ -132,36 +148,44 @@ impl Node {
         let claim = Claim::unset(mapping, role);
         let capacity = peers.len().max(1);
         let cluster = &scenario.cluster;
+        let card = stamps.card.as_ref().map(|card| card.build(raw_start_ns, seed, n));
         let stamps = stamps.build();
-        let config = Config {
-            identity,
-            keys: keys.clone(),
-            rate_hz: cluster.rate,
-            rounds: cluster.rounds,
-            capacity,
-            claim,
-            promise: stamps.class,
-        };
+        let speech = (cluster.fidelity == Fidelity::Packets).then(|| {
+            let keys = keyring(alone);
+            let config = Config {
+                identity,
+                keys: keys.clone(),
+                rate_hz: cluster.rate,
+                rounds: cluster.rounds,
+                capacity,
+                claim,
+                promise: stamps.class,
+            };
+            let entropy = Stream::new(seed, Purpose::Entropy, n, 0);
+            Box::new(Speech { protocol: Protocol::new(config, whole(raw)), keys, entropy })
+        });
         Node {
             number,
             role,
             identity,
-            keys,
             alone,
             up: false,
             frozen: false,
             run: 0,
             poll_at: TrueNs::MAX,
             lying: liar.map(|spec| Lying::new(spec.clone(), Stream::new(seed, Purpose::Lie, n, 0).bits())),
-            protocol: Protocol::new(config, whole(raw)),
+            speech,
             pipeline: pipeline(identity.node, role, algorithm, cluster.faults, capacity, cluster.tick.nanos(), mapping),
             oscillator,
             clock,
             stamps,
+            card,
             stamp_stream: Stream::new(seed, Purpose::Stamp, n, 0),
             claim,
             has_synced: false,
-            entropy: Stream::new(seed, Purpose::Entropy, n, 0),
+            noticed_at: TrueNs::MIN,
+            has_tracked: false,
+            begins_ns,
             tick_stream: Stream::new(seed, Purpose::Tick, n, 0),
             tick_late: cluster.tick_late.clone(),
             tick_ns: cluster.tick.nanos(),
@@ -187,23 +211,28 @@ impl Node {
         let start = crate::unit::VirtualTime::from_nanos(clock.nanos());
         let mapping = Mapping::through(whole(raw), start, self.clock.rate());
         self.claim = Claim::unset(mapping, self.role);
-        let config = Config {
-            identity: self.identity,
-            keys: self.keys.clone(),
-            rate_hz: self.rate_hz,
-            rounds: self.rounds,
-            capacity: self.capacity,
-            claim: self.claim,
-            promise: self.stamps.class,
-        };
-        self.protocol = Protocol::new(config, whole(raw));
         self.pipeline =
             pipeline(self.identity.node, self.role, self.algorithm, self.faults, self.capacity, self.tick_ns, mapping);
         self.seats.fill(None);
-        let (roster, left_over) = Roster::new(self.peers.iter().map(|peer| address(*peer)));
-        assert_eq!(left_over, 0, "the scenario's degree has been checked");
-        let entropy = self.entropy.bits();
-        self.protocol.set_roster(&roster, whole(raw), entropy);
+        if let Some(card) = &mut self.card {
+            card.measure(now, raw);
+        }
+        if let Some(speech) = &mut self.speech {
+            let config = Config {
+                identity: self.identity,
+                keys: speech.keys.clone(),
+                rate_hz: self.rate_hz,
+                rounds: self.rounds,
+                capacity: self.capacity,
+                claim: self.claim,
+                promise: self.stamps.class,
+            };
+            speech.protocol = Protocol::new(config, whole(raw));
+            let (roster, left_over) = Roster::new(self.peers.iter().map(|peer| address(*peer)));
+            assert_eq!(left_over, 0, "the scenario's degree has been checked");
+            let entropy = speech.entropy.bits();
+            speech.protocol.set_roster(&roster, whole(raw), entropy);
+        }
         now + (self.tick_ns as f64 * self.tick_stream.unit()) as i64
     }
 
@@ -219,20 +248,22 @@ impl Node {
         self.up && !self.frozen
     }
 
-    /// Its protocol has something to do at this time, as far as can be told now.
+    /// Its protocol has something to do at this time, as far as can be told now; never, if it has none.
     #[must_use]
     pub fn wants_poll_at(&self, now: TrueNs) -> TrueNs {
-        self.oscillator.foresee(self.protocol.deadline().nanos(), now)
+        let Some(speech) = &self.speech else { return TrueNs::MAX };
+        self.oscillator.foresee(speech.protocol.deadline().nanos(), now)
     }
 
     /// Polls the protocol once: a datagram to send, if there is one.
     pub fn poll(&mut self, now: TrueNs, out: &mut [u8; DATAGRAM_LEN]) -> Option<Outgoing> {
         let raw = whole(self.oscillator.read(now));
-        if raw < self.protocol.deadline() {
+        let speech = self.speech.as_mut()?;
+        if raw < speech.protocol.deadline() {
             return None;
         }
-        let entropy = self.entropy.bits();
-        let sent = self.protocol.poll(raw, entropy, out);
+        let entropy = speech.entropy.bits();
+        let sent = speech.protocol.poll(raw, entropy, out);
         self.drain();
         sent
     }
@@ -241,6 +272,9 @@ impl Node {
     ///
     /// # Errors
     /// Why it changed nothing.
+    ///
+    /// # Panics
+    /// If this is a cluster without packets.
     pub fn receive(
         &mut self,
         now: TrueNs,
@@ -248,30 +282,88 @@ impl Node {
         datagram: &[u8],
         answer: &mut [u8; DATAGRAM_LEN],
     ) -> Result<Option<Outgoing>, Reject> {
-        let raw = self.oscillator.read(now);
-        let received = self.stamps.on_arrival(raw, &mut self.stamp_stream);
-        let entropy = self.entropy.bits();
-        let outcome = self.protocol.on_datagram(whole(raw), address(from), datagram, received, entropy, answer);
+        let received = self.arrives(now);
+        let raw = whole(self.oscillator.read(now));
+        let speech = self.speech.as_mut().expect("datagrams reach nodes that speak");
+        let entropy = speech.entropy.bits();
+        let outcome = speech.protocol.on_datagram(raw, address(from), datagram, received, entropy, answer);
         self.drain();
         outcome
     }
 
+    /// A packet arrives: its stamp.
+    pub fn arrives(&mut self, now: TrueNs) -> Stamp {
+        let stream = &mut self.stamp_stream;
+        match &mut self.card {
+            None => self.stamps.on_arrival(self.oscillator.read(now), stream),
+            Some(card) => {
+                let stamp = self.stamps.on_arrival(card.read(now), stream);
+                Stamp { at: card.to_raw(stamp.at), ..stamp }
+            }
+        }
+    }
+
     /// A packet departs: the stamp of it, if there will be one.
     pub fn depart(&mut self, now: TrueNs) -> Option<Stamp> {
-        let raw = self.oscillator.read(now);
-        self.stamps.on_departure(raw, &mut self.stamp_stream)
+        self.departure(now, 0)
+    }
+
+    /// A packet departs `lead_ns` after the program has read its clock, which is now: its best stamp.
+    pub fn departs(&mut self, now: TrueNs, lead_ns: i64) -> Stamp {
+        let read = whole(self.oscillator.read(now));
+        self.departure(now, lead_ns).unwrap_or(Stamp { at: read, class: StampClass::User })
+    }
+
+    /// How long the next packet takes from the program's own reading to its departure, ns.
+    pub fn lead_ns(&mut self) -> i64 {
+        if self.stamps.lead.is_zero() { 0 } else { self.stamps.lead.draw(&mut self.stamp_stream).max(0.0) as i64 }
+    }
+
+    /// The true departure, `after_ns` from now, if it is told.
+    fn departure(&mut self, now: TrueNs, after_ns: i64) -> Option<Stamp> {
+        let stream = &mut self.stamp_stream;
+        match &mut self.card {
+            None => {
+                let raw = self.oscillator.read(now).after(after_ns, self.oscillator.rate());
+                self.stamps.on_departure(raw, stream)
+            }
+            Some(card) => {
+                let at = card.read(now).after(after_ns, card.rate());
+                let stamp = self.stamps.on_departure(at, stream)?;
+                Some(Stamp { at: card.to_raw(stamp.at), ..stamp })
+            }
+        }
     }
 
     /// The true departure of a packet comes back.
     pub fn stamped(&mut self, now: TrueNs, outgoing: &Outgoing, stamp: Stamp) {
         let raw = whole(self.oscillator.read(now));
-        self.protocol.on_transmit_stamp(outgoing, stamp, raw);
+        if let Some(speech) = &mut self.speech {
+            speech.protocol.on_transmit_stamp(outgoing, stamp, raw);
+        }
         self.drain();
+    }
+
+    /// An exchange with `other` is complete, made without packets.
+    pub fn exchange(&mut self, exchange: &Exchange, other: &Node) {
+        let seat = &mut self.seats[exchange.peer.index()];
+        let who = Some((other.number as u32, other.run));
+        if *seat != who {
+            *seat = who;
+            let Identity { node, boot, name, .. } = other.identity;
+            let address = address(other.number);
+            self.pipeline.arrived(&PeerIdentity { slot: exchange.peer, node, boot, name, address });
+        }
+        self.exchanged[exchange.peer.index()] += 1;
+        let _taken = self.pipeline.on_exchange(exchange);
     }
 
     /// One steering tick. Returns when the next is due.
     pub fn tick(&mut self, now: TrueNs) -> TrueNs {
         let raw = self.oscillator.read(now);
+        if let Some(card) = &mut self.card {
+            card.measure(now, raw);
+        }
         let noise_ns = self.read_noise.draw(&mut self.tick_stream).round() as i64;
         let reading = Reading { raw: whole(raw), clock: self.clock.read(raw).plus(noise_ns) };
         let tick = self.pipeline.tick(reading);
@@ -279,8 +371,15 @@ impl Node {
             self.clock.command(raw, correction.rate, correction.step_ns);
         }
         self.claim = tick.claim;
+        let tracks = tick.claim.state == NodeState::Track;
+        self.has_tracked |= tracks;
+        if tick.verdict.rejected != 0 || self.has_tracked && !(tracks && tick.claim.bound_ns.is_finite()) {
+            self.noticed_at = now;
+        }
         self.has_synced |= matches!(tick.claim.state, NodeState::Track | NodeState::Acquire);
-        self.protocol.set_claim(tick.claim);
+        if let Some(speech) = &mut self.speech {
+            speech.protocol.set_claim(tick.claim);
+        }
         let late_ns = self.tick_late.draw(&mut self.tick_stream).max(0.0) as i64;
         self.oscillator.foresee(raw.nanos + self.tick_ns, now) + late_ns
     }
@@ -288,7 +387,7 @@ impl Node {
     /// The error of the delivered clock, ns, positive = ahead of true time.
     pub fn error_ns(&mut self, now: TrueNs) -> f64 {
         let raw = self.oscillator.read(now);
-        self.clock.error_ns(raw, START_OF_TIME_NS + now)
+        self.clock.error_ns(raw, self.begins_ns + now)
     }
 
     /// The delivered clock minus the oscillator, ns, above an arbitrary origin.
@@ -316,14 +415,14 @@ impl Node {
     }
 
     fn drain(&mut self) {
-        while let Some(event) = self.protocol.next_event() {
+        while let Some(event) = self.speech.as_mut().and_then(|speech| speech.protocol.next_event()) {
             match event {
                 Event::Exchanged(exchange) => {
                     self.count(exchange.peer);
                     let _taken = self.pipeline.on_exchange(&exchange);
                 }
                 Event::Arrived(identity) => {
-                    self.seats[identity.slot.index()] = Some(number(identity.address));
+                    self.seats[identity.slot.index()] = Some((number(identity.address) as u32, identity.boot.0));
                     self.pipeline.arrived(&identity);
                 }
                 // What the discipline thread does too: silence is told to people, and the pipeline sees it by itself.
@@ -335,7 +434,7 @@ impl Node {
 
     fn count(&mut self, slot: PeerSlot) {
         let peer = self.seats[slot.index()];
-        if let Some(index) = self.peers.iter().position(|p| Some(*p) == peer) {
+        if let Some(index) = self.peers.iter().position(|p| peer.is_some_and(|(peer, _)| *p == peer as usize)) {
             self.exchanged[index] += 1;
         }
     }

@@ -1,16 +1,16 @@
 //! The raw oscillator of a simulated node: true time in, raw time out. Its path is decided by its stream alone; how
 //! often it is read changes nothing. It cannot be steered: corrections go to the delivered clock.
 //!
-//! The path is drawn in cells of [`CELL_NS`]: frequency takes the exact random-walk step over the cell, phase the exact
-//! step given that (both from the joint normal law of a double integral of white noise), and inside a cell the raw
-//! clock runs straight. What that leaves out is below w * CELL^1.5 / sqrt(12): 6 ps at w = 1e-8 per sqrt(s).
+//! The path is drawn in cells, [`CELL_NS`] long unless told: frequency takes the exact random-walk step over the cell,
+//! phase the exact step given that (both from the joint normal law of a double integral of white noise), and inside a
+//! cell the raw clock runs straight. What that leaves out is below w * cell^1.5 / sqrt(12): 6 ps at w = 1e-8 per
+//! sqrt(s) and cells of 1/64 s.
 
 use super::random::Stream;
 use super::world::{SECOND_NS, TrueNs};
 
-/// Length of one straight piece of the path: 1/64 s.
+/// Length of one straight piece of the path unless told: 1/64 s.
 pub const CELL_NS: i64 = SECOND_NS / 64;
-const CELL_S: f64 = CELL_NS as f64 * 1e-9;
 /// Time constants of the four relaxations whose sum makes flicker noise between 1 and 1000 s.
 const FLICKER_TAU_S: [f64; 4] = [1.0, 10.0, 100.0, 1_000.0];
 
@@ -40,11 +40,25 @@ pub struct FineRaw {
     pub frac_ns: f64,
 }
 
+impl FineRaw {
+    /// The raw time `after_ns` of true time later, at this rate against it.
+    #[must_use]
+    pub fn after(self, after_ns: TrueNs, rate: f64) -> Self {
+        if after_ns == 0 {
+            return self;
+        }
+        let moved = self.frac_ns + rate * after_ns as f64;
+        let whole = moved.floor();
+        FineRaw { nanos: self.nanos + after_ns + whole as i64, frac_ns: moved - whole }
+    }
+}
+
 /// A free-running oscillator. May be read at any time not before the last reading's cell.
 #[derive(Clone, Debug)]
 pub struct Oscillator {
     quality: Quality,
     stream: Stream,
+    cell_ns: i64,
     /// End of the present cell, where the next piece is drawn.
     cell_end: TrueNs,
     /// Where the present straight piece begins.
@@ -71,12 +85,19 @@ struct Warming {
 impl Oscillator {
     /// An oscillator that reads `raw_start_ns` at true time zero.
     #[must_use]
-    pub fn new(quality: Quality, raw_start_ns: i64, mut stream: Stream) -> Self {
+    pub fn new(quality: Quality, raw_start_ns: i64, stream: Stream) -> Self {
+        Oscillator::in_cells(quality, raw_start_ns, CELL_NS, stream)
+    }
+
+    /// The same with straight pieces of `cell_ns`.
+    #[must_use]
+    pub fn in_cells(quality: Quality, raw_start_ns: i64, cell_ns: i64, mut stream: Stream) -> Self {
         let phase = std::f64::consts::TAU * stream.unit();
         let flicker = std::array::from_fn(|_| stream.normal() * quality.flicker);
         let mut oscillator = Oscillator {
             quality,
             stream,
+            cell_ns,
             cell_end: 0,
             anchor: 0,
             raw: FineRaw { nanos: raw_start_ns, frac_ns: 0.0 },
@@ -141,7 +162,7 @@ impl Oscillator {
     }
 
     fn advance(&mut self, at: TrueNs) {
-        debug_assert!(at >= self.cell_end - CELL_NS, "a path is read forwards");
+        debug_assert!(at >= self.cell_end - self.cell_ns, "a path is read forwards");
         while at >= self.cell_end {
             self.draw_cell();
         }
@@ -164,22 +185,23 @@ impl Oscillator {
         let start = self.cell_end;
         self.raw = self.point(start);
         self.anchor = start;
-        self.cell_end = start + CELL_NS;
+        self.cell_end = start + self.cell_ns;
+        let cell_s = self.cell_ns as f64 * 1e-9;
         self.walk = 0.0;
         let quality = &mut self.quality;
         if quality.wander > 0.0 {
             // The joint step of (frequency, mean frequency over the cell).
             let (a, b) = (self.stream.normal(), self.stream.normal());
-            let step = quality.wander * CELL_S.sqrt();
+            let step = quality.wander * cell_s.sqrt();
             self.walk += step * (a / 2.0 + b / 12f64.sqrt()) - step * a;
             quality.rate += step * a;
         }
         if quality.white > 0.0 {
-            self.walk += quality.white * self.stream.normal() / CELL_S.sqrt();
+            self.walk += quality.white * self.stream.normal() / cell_s.sqrt();
         }
         if quality.flicker > 0.0 {
             for (state, tau_s) in self.flicker.iter_mut().zip(FLICKER_TAU_S) {
-                let keep = (-CELL_S / tau_s).exp();
+                let keep = (-cell_s / tau_s).exp();
                 *state = keep * *state + quality.flicker * (1.0 - keep * keep).sqrt() * self.stream.normal();
             }
             // Four relaxations a decade apart of variance s² give an Allan variance near 0.75 s² between their corners.
@@ -190,7 +212,7 @@ impl Oscillator {
 
     /// The part of the rate that no dice decide, over the cell that begins at `start`.
     fn systematic(&mut self, start: TrueNs) -> f64 {
-        let middle = start + CELL_NS / 2;
+        let middle = start + self.cell_ns / 2;
         let mut rate = self.quality.rate;
         if self.quality.temperature_amplitude != 0.0 {
             let turns = middle as f64 * 1e-9 / self.quality.temperature_period_s;
@@ -265,6 +287,17 @@ mod tests {
             often.read(at);
         }
         assert_eq!(often.read(at), seldom.read(at));
+    }
+
+    #[test]
+    fn coarser_cells_change_the_dice_and_not_the_statistics() {
+        let quality = Quality { wander: 1e-9, ..Quality::default() };
+        let stream = Stream::new(7, Purpose::Oscillator, 8, 0);
+        let phase = phases(Oscillator::in_cells(quality, 5_000_000_000, SECOND_NS / 4, stream), 40_000);
+        for tau in [1usize, 16] {
+            let ratio = allan(&phase, tau) / (1e-9 * (tau as f64 / 3.0).sqrt());
+            assert!((0.9..1.1).contains(&ratio), "tau {tau} s: {ratio} of the theory");
+        }
     }
 
     #[test]

@@ -31,6 +31,12 @@ pub enum Purpose {
     Lie = 10,
     /// Seeds of repeated runs.
     Run = 11,
+    /// The rhythm of a pair's exchanges where they are made without packets.
+    Meeting = 12,
+    /// The oscillator of a network card, and the noise of reading it.
+    Card = 13,
+    /// Who restarts when under churn.
+    Churn = 14,
 }
 
 /// A source of random numbers with the draws that the world needs.

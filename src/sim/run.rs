@@ -30,6 +30,8 @@ pub struct Report {
     pub pairwise_p99_ns: Option<f64>,
     /// Its largest magnitude, ns.
     pub pairwise_max_ns: Option<f64>,
+    /// Largest magnitude of a following clock's error against true time, ns.
+    pub error_max_ns: Option<f64>,
     /// From when on, s, the worst pair stayed within each spread; null if it did not.
     pub converged_s: BTreeMap<String, Option<f64>>,
     /// Change of the rate of the mean clock against the mean oscillator, ppb.
@@ -50,6 +52,8 @@ pub struct Report {
     pub disturbance: Option<f64>,
     /// The longest that a node took to be back among the others, s.
     pub rejoined_s: Option<f64>,
+    /// Honest nodes that noticed liars; null where nobody lies.
+    pub noticed: Option<usize>,
     /// Exchanges completed.
     pub exchanges: u64,
     /// Whether every bound held.
@@ -113,6 +117,7 @@ pub fn run(
         pairwise_rms_ns: score.pairwise_rms_ns,
         pairwise_p99_ns: score.pairwise_p99_ns,
         pairwise_max_ns: score.pairwise_max_ns,
+        error_max_ns: score.error_max_ns,
         converged_s: score.converged_s,
         ensemble_drift_ppb: score.ensemble_drift_ppb,
         bound_violations: score.bound_violations,
@@ -123,6 +128,7 @@ pub fn run(
         packets_per_node_s: score.packets_per_node_s,
         disturbance: score.disturbance,
         rejoined_s: score.rejoined_s,
+        noticed: (!scenario.liars.is_empty()).then_some(score.noticed),
         exchanges: cluster.exchanges(),
         pass: failures.is_empty(),
         failures,

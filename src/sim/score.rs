@@ -12,7 +12,7 @@ use super::quantity::Span;
 use super::random::mix;
 use super::scenario::Scenario;
 use super::world::{SECOND_NS, TrueNs};
-use crate::flow::Role;
+use crate::flow::{NodeState, Role};
 
 /// The spreads for which the time to convergence is always told.
 pub const THRESHOLDS: [(&str, f64); 5] =
@@ -33,6 +33,8 @@ pub struct Score {
     pub pairwise_p99_ns: Option<f64>,
     /// Its largest magnitude, ns.
     pub pairwise_max_ns: Option<f64>,
+    /// Largest magnitude of the error of a delivered clock that follows others, against true time, ns.
+    pub error_max_ns: Option<f64>,
     /// From when on, s, the worst pair stayed within each spread; `None` if it did not.
     pub converged_s: BTreeMap<String, Option<f64>>,
     /// Change of the rate of the mean clock against the mean oscillator, ppb.
@@ -51,6 +53,9 @@ pub struct Score {
     pub rejoined_s: Option<f64>,
     /// Pairwise RMS over the linear limit; filled in by the run.
     pub ratio: Option<f64>,
+    /// Honest nodes that have noticed that something is wrong since the first liar began: that have rejected a peer, or
+    /// left track, or promised nothing any more.
+    pub noticed: usize,
     /// Nodes that have ever synchronised.
     pub synced: Vec<usize>,
     /// Exchanges completed over each link.
@@ -68,12 +73,14 @@ pub struct Scorer {
     outside_until: Vec<Option<TrueNs>>,
     rejoin_within_ns: f64,
     first_event: Option<TrueNs>,
+    lies_from: TrueNs,
     pairs: Vec<(usize, usize)>,
     errors: Vec<f64>,
     counted: Vec<bool>,
     square_sum: f64,
     square_count: f64,
     max_ns: f64,
+    error_max_ns: Option<f64>,
     histogram: Histogram<u64>,
     thresholds: Vec<(String, f64, Option<TrueNs>)>,
     sigma_sum: f64,
@@ -132,7 +139,8 @@ impl Scorer {
         let count = scenario.cluster.nodes;
         let end = scenario.duration.nanos();
         let settle = scenario.measure.settle.nanos();
-        let (away, disturbed, returned_at) = absences(scenario, settle);
+        let events = Event::unrolled(&scenario.events, count, seed);
+        let (away, disturbed, returned_at) = absences(scenario, &events, settle);
         let mut thresholds: Vec<_> = THRESHOLDS.iter().map(|(name, ns)| ((*name).to_owned(), *ns, None)).collect();
         for name in scenario.bounds.converged.keys() {
             if let Ok(span) = name.parse::<Span>()
@@ -151,13 +159,15 @@ impl Scorer {
             outside_until: vec![None; count],
             returned_at,
             rejoin_within_ns: scenario.bounds.rejoined_within.map_or(10e3, |within| within.0),
-            first_event: scenario.events.iter().map(|e| e.at().nanos()).chain(joins(scenario)).min(),
+            first_event: events.iter().map(|e| e.at().nanos()).chain(joins(scenario)).min(),
+            lies_from: scenario.liars.iter().map(|liar| liar.from.nanos()).min().unwrap_or(0),
             pairs: pairs(count, seed),
             errors: vec![0.0; count],
             counted: vec![false; count],
             square_sum: 0.0,
             square_count: 0.0,
             max_ns: 0.0,
+            error_max_ns: None,
             histogram: Histogram::new_with_bounds(1, 1 << 60, 3).expect("three digits of 2^60 ps"),
             thresholds,
             sigma_sum: 0.0,
@@ -205,6 +215,7 @@ impl Scorer {
                 self.note_sigma(cluster, origin + sum / count, count);
             }
         }
+        self.note_truth(cluster, now);
         self.note_promises(cluster);
         self.note_drift(cluster, now);
         self.note_disturbance(now);
@@ -246,9 +257,32 @@ impl Scorer {
         }
     }
 
+    /// What followers are off the truth; and while they have lost their references, whether they are within what they
+    /// promise of where the references' clocks are now.
+    fn note_truth(&mut self, cluster: &Cluster, now: TrueNs) {
+        let led_by = |n: &usize| cluster.nodes[*n].role == Role::Reference;
+        let references: Vec<f64> = (0..self.errors.len()).filter(led_by).map(|n| self.errors[n]).collect();
+        for (n, node) in cluster.nodes.iter().enumerate().filter(|(n, _)| self.counted[*n]) {
+            if node.role == Role::Reference {
+                continue;
+            }
+            if now >= self.measured_from {
+                let error_ns = self.errors[n].abs();
+                self.error_max_ns = Some(self.error_max_ns.map_or(error_ns, |max| max.max(error_ns)));
+            }
+            let bound_ns = f64::from(node.claim.bound_ns);
+            let broken = |reference_ns: &f64| (self.errors[n] - reference_ns).abs() > bound_ns;
+            if node.claim.state == NodeState::Holdover && references.iter().any(broken) {
+                self.violations += 1;
+            }
+        }
+    }
+
     fn note_promises(&mut self, cluster: &Cluster) {
+        let refers = |n: &usize| cluster.nodes[*n].role == Role::Reference;
         for (a, b) in cluster.edges() {
-            if self.counted[*a] && self.counted[*b] {
+            // References are right by definition and promise nothing of each other.
+            if self.counted[*a] && self.counted[*b] && !(refers(a) && refers(b)) {
                 let apart_ns = (self.errors[*a] - self.errors[*b]).abs();
                 let bounds_ns = [a, b].map(|n| f64::from(cluster.nodes[*n].claim.bound_ns));
                 // A promise leaves out as many peers as may lie, and a reference speaks of the truth and not of its
@@ -338,6 +372,7 @@ impl Scorer {
             pairwise_rms_ns: ratio(self.square_sum, self.square_count).map(f64::sqrt),
             pairwise_p99_ns: (!self.histogram.is_empty()).then(|| self.histogram.value_at_quantile(0.99) as f64 / 1e3),
             pairwise_max_ns: (self.square_count > 0.0).then_some(self.max_ns),
+            error_max_ns: self.error_max_ns,
             converged_s: self.thresholds.iter().map(|(name, _, at)| (name.clone(), converged(*at))).collect(),
             ensemble_drift_ppb: slopes[0].zip(slopes[1]).map(|(early, late)| (late - early) * 1e9),
             bound_violations: self.violations,
@@ -347,6 +382,9 @@ impl Scorer {
             disturbance: (self.worst_block[0] > 0.0).then(|| self.worst_block[1] / self.worst_block[0]),
             rejoined_s: rejoined_s.filter(|s| s.is_finite()),
             ratio: None,
+            noticed: (0..cluster.nodes.len())
+                .filter(|n| cluster.is_judged(*n) && cluster.nodes[*n].noticed_at >= self.lies_from)
+                .count(),
             synced: (0..cluster.nodes.len()).filter(|n| cluster.nodes[*n].has_synced).collect(),
             exchanged: cluster
                 .edges()
@@ -368,7 +406,7 @@ fn joins(scenario: &Scenario) -> impl Iterator<Item = TrueNs> {
 type Absences = (Vec<Vec<(TrueNs, TrueNs)>>, Vec<bool>, Vec<Option<TrueNs>>);
 
 /// When each node does not count, whether anything happens to it at all, and when it returned for the last time.
-fn absences(scenario: &Scenario, settle: TrueNs) -> Absences {
+fn absences(scenario: &Scenario, events: &[Event], settle: TrueNs) -> Absences {
     let count = scenario.cluster.nodes;
     let mut away = vec![Vec::new(); count];
     let mut disturbed = vec![false; count];
@@ -380,7 +418,7 @@ fn absences(scenario: &Scenario, settle: TrueNs) -> Absences {
             *disturbed = true;
         }
     }
-    for event in &scenario.events {
+    for event in events {
         // A change of route is an event of the link: the nodes at its ends are judged all the time.
         if matches!(event, Event::Route { .. }) {
             continue;
@@ -434,7 +472,7 @@ mod tests {
         let text = "summary = 'x'\nduration = '100s'\n[measure]\nsettle = '5s'\n\
                     [[event]]\nkind = 'crash'\nat = '10s'\nnodes = [1]\ndown = '20s'\n";
         let scenario = Scenario::parse("test", text).unwrap();
-        let (away, disturbed, returned) = absences(&scenario, scenario.measure.settle.nanos());
+        let (away, disturbed, returned) = absences(&scenario, &scenario.events, scenario.measure.settle.nanos());
         assert_eq!(away[1], [(10_000_000_000, 35_000_000_000)]);
         assert_eq!(disturbed, [false, true, false]);
         assert_eq!(returned[1], Some(30_000_000_000));
