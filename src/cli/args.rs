@@ -8,8 +8,10 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::compare::CompareArgs;
 use super::exit::{Failure, say};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
+use super::replay::ReplayArgs;
 use super::sim::SimArgs;
 use crate::engine::PollMode;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
@@ -42,6 +44,10 @@ pub(super) enum Command {
     Keygen(KeygenArgs),
     /// Simulate a cluster in virtual time and hold it to its bounds
     Sim(SimArgs),
+    /// Run algorithms side by side in the simulator and print the table
+    Compare(CompareArgs),
+    /// Show what an algorithm would have made of a recording
+    Replay(ReplayArgs),
 }
 
 /// Options of `llts run`.
@@ -253,7 +259,7 @@ fn role() -> impl TypedValueParser<Value = Role> {
     })
 }
 
-fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
+pub(super) fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
     PossibleValuesParser::new(ALGORITHMS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.summary)))
         .map(|word| Algorithm::named(&word).expect("the parser lets only these words pass"))
 }

@@ -3,10 +3,12 @@
 
 mod args;
 mod ask;
+mod compare;
 mod demo;
 mod exit;
 mod keygen;
 mod quantity;
+mod replay;
 mod run;
 mod sim;
 mod status;
@@ -26,6 +28,8 @@ pub fn main() -> ExitCode {
         Ok(Command::Status(args)) => status::status(&args),
         Ok(Command::Keygen(args)) => keygen::keygen(&args),
         Ok(Command::Sim(args)) => sim::sim(&args),
+        Ok(Command::Compare(args)) => compare::compare(&args),
+        Ok(Command::Replay(args)) => replay::replay(&args),
         Err(failure) => Err(failure),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

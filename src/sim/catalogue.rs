@@ -44,6 +44,7 @@ catalogue![
     "407-liar-delays",
     "408-liar-replays",
     "409-liar-stamps-10",
+    "490-median-split",
     "501-one-way",
     "502-wrong-key",
     "503-observer",
