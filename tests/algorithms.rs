@@ -1,5 +1,5 @@
-//! Every algorithm of the registry, whole: it agrees in a plain simulated cluster and among real daemons on loopback, and
-//! those that tolerate liars keep together under an attack that parts or moves the others.
+//! Every algorithm of the registry, whole: it agrees in a plain simulated cluster and among real daemons on loopback,
+//! and those that tolerate liars keep together under an attack that parts or moves the others.
 
 mod daemons;
 
@@ -19,7 +19,8 @@ fn in_all(text: &str) -> Vec<Report> {
 #[test]
 fn three_plain_nodes_agree_under_every_algorithm() {
     let reports = in_all(
-        "summary = 'three plain nodes'\nduration = '90s'\n[link]\ndelay = '20us'\njitter = 'normal 100ns'\nloss = 0.01\n",
+        "summary = 'three plain nodes'\nduration = '90s'\n[link]\ndelay = '20us'\njitter = 'normal 100ns'\n\
+         loss = 0.01\n",
     );
     for report in reports {
         let Report { algorithm, pairwise_rms_ns, converged_s, bound_violations, .. } = &report;
@@ -90,7 +91,8 @@ fn three_real_daemons_agree_under_every_algorithm() {
         };
         let nodes: Vec<Daemon> = thrown.into_iter().enumerate().map(start).collect();
         let all: Vec<&Daemon> = nodes.iter().collect();
-        let agreed = || all.iter().all(|n| n.used_peers() == 2) && worst_distance_ns(&all).is_some_and(|d| d < 100_000.0);
+        let agreed =
+            || all.iter().all(|n| n.used_peers() == 2) && worst_distance_ns(&all).is_some_and(|d| d < 100_000.0);
         wait_for(&format!("three nodes agree under {}", entry.name), 20.0, agreed);
         assert!(all.iter().all(|n| n.status().is_some_and(|s| s.algorithm == entry.name)), "{}", entry.name);
     }

@@ -26,7 +26,8 @@ const SCENARIOS: [(&str, &str); 6] = [
     ("mix-4", "duration = '40s'\n[cluster]\nnodes = 4\n[link]\njitter = 'normal 100ns + 10% exp 20us'\n"),
     (
         "slow-4",
-        "duration = '60s'\n[cluster]\nnodes = 4\nrate = 1.0\n[oscillator]\nwander = 1e-8\n[link]\njitter = 'normal 1us'\n",
+        "duration = '60s'\n[cluster]\nnodes = 4\nrate = 1.0\n[oscillator]\nwander = 1e-8\n\
+         [link]\njitter = 'normal 1us'\n",
     ),
     (
         "crash-4",

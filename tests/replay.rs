@@ -41,8 +41,10 @@ fn a_recording_of_real_daemons_is_replayed_under_every_algorithm_and_is_refused_
     let file = recorded(&lab);
 
     for entry in llts::pipeline::ALGORITHMS {
-        let (first, again) =
-            (replay(&file, &["--json", "--algorithm", entry.name]), replay(&file, &["--json", "--algorithm", entry.name]));
+        let (first, again) = (
+            replay(&file, &["--json", "--algorithm", entry.name]),
+            replay(&file, &["--json", "--algorithm", entry.name]),
+        );
         assert!(first.status.success(), "{}: {}", entry.name, text(&first.stderr));
         assert_eq!(first.stdout, again.stdout, "{}: the same bytes each time", entry.name);
         let lines: Vec<Value> = text(&first.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();

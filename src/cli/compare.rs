@@ -74,7 +74,11 @@ pub(super) fn compare(args: &CompareArgs) -> Result<(), Failure> {
     }
     let elapsed_s = started.elapsed().as_secs_f64();
     if args.json {
-        say(&comparison.rows.iter().map(|row| serde_json::to_string(row).expect("it is plain data") + "\n").collect::<String>())
+        say(&comparison
+            .rows
+            .iter()
+            .map(|row| serde_json::to_string(row).expect("it is plain data") + "\n")
+            .collect::<String>())
     } else if args.markdown {
         say(&tables(&matrix, &comparison.rows, &MARKDOWN))
     } else {

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::args::algorithm;
 use super::exit::{Failure, say};
 use crate::pipeline::Algorithm;
 use crate::report::{RecordError, RecordReader};
@@ -17,7 +18,7 @@ pub(super) struct ReplayArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// How agreement is sought
-    #[arg(long, value_name = "NAME", default_value = Algorithm::default().as_str(), value_parser = super::args::algorithm())]
+    #[arg(long, value_name = "NAME", default_value = Algorithm::default().as_str(), value_parser = algorithm())]
     pub algorithm: Algorithm,
     /// One JSON object a second, one a line, and the summary as the last
     #[arg(long)]

@@ -3,9 +3,10 @@
 //! Khanchandani and Lenzen, "Self-stabilizing Byzantine clock synchronization with optimal precision", 2016.
 //!
 //! Assumes a full mesh of n >= 3f+1, edges whose error is bounded, and that all act on about the same words. Tolerates
-//! f arbitrary liars, two-faced ones included: what remains lies within the honest values, and two honest nodes at least
-//! halve their distance each round. Two extremes of the middle third use little of what is known, so noise is averaged
-//! worse than by a mean. No anchor: liars on one side drag the rate within the honest spread. Costs two sorts of n.
+//! f arbitrary liars, two-faced ones included: what remains lies within the honest values, and two honest nodes at
+//! least halve their distance each round. Two extremes of the middle third use little of what is known, so noise is
+//! averaged worse than by a mean. No anchor: liars on one side drag the rate within the honest spread. Costs two sorts
+//! of n.
 
 use super::round::decide;
 use super::{Consensus, View};

@@ -1,15 +1,16 @@
-//! `marzullo`: where the intervals of most overlap (Marzullo and Owicki, "Maintaining the time in a distributed system",
-//! 1983; the selection of NTP is a descendant). Each peer's V lies for certain within what its round trips allow; of n
-//! such intervals, n-f true ones have a common point once their owners agree. V moves to the middle of the smallest
-//! interval that holds every point common to n-f of them.
+//! `marzullo`: where the intervals of most overlap (Marzullo and Owicki, "Maintaining the time in a distributed
+//! system", 1983; the selection of NTP is a descendant). Each peer's V lies for certain within what its round trips
+//! allow; of n such intervals, n-f true ones have a common point once their owners agree. V moves to the middle of the
+//! smallest interval that holds every point common to n-f of them.
 //!
 //! While the owners do not agree yet there is no such point: then the (f+1)-th largest lower end and the (f+1)-th
-//! smallest upper end are taken, whose middle is the fault-tolerant midpoint if intervals are narrow. The own interval is
-//! as wide as the typical peer's: a node that took itself for exact would never move. Rates by the midpoint.
+//! smallest upper end are taken, whose middle is the fault-tolerant midpoint if intervals are narrow. The own interval
+//! is as wide as the typical peer's: a node that took itself for exact would never move. Rates by the midpoint.
 //!
 //! Assumes nothing about noise: only that no packet arrives before it was sent and that rates stay what they were.
 //! Tolerates f of n >= 3f+1 arbitrary liars: the result lies within the hull of the honest intervals. What it knows is
-//! one lucky packet each way, so its sigma is of the size of the round trip, and it never averages. Costs a sort of 2n.
+//! one lucky packet each way, so its sigma is of the size of the round trip, and it never averages. Costs a sort of
+//! 2n.
 
 use super::lynch_welch::midpoint;
 use super::round::{point, rate_share};
@@ -65,9 +66,11 @@ fn intersection(spans: &[Span], faults: usize) -> Span {
     lows.sort_unstable_by(f64::total_cmp);
     highs.sort_unstable_by(f64::total_cmp);
     let wanted = spans.len() - faults;
-    // From the left: the first lower end at which `wanted` intervals are open (an interval is over after its upper end).
-    let left = lows.iter().enumerate().find(|(begun, low)| begun + 1 - highs.partition_point(|h| h < low) >= wanted);
-    let right = highs.iter().enumerate().rev().find(|(over, high)| lows.partition_point(|l| l <= high) - over >= wanted);
+    // An interval is over only after its upper end: touching is sharing a point.
+    let open_at = |begun: usize, low: &f64| begun + 1 >= wanted + highs.partition_point(|h| h < low);
+    let open_until = |over: usize, high: &f64| lows.partition_point(|l| l <= high) >= wanted + over;
+    let left = lows.iter().enumerate().find(|(begun, low)| open_at(*begun, low));
+    let right = highs.iter().enumerate().rev().find(|(over, high)| open_until(*over, high));
     match left.zip(right) {
         Some(((_, low), (_, high))) => Span { low_ns: *low, high_ns: *high },
         None => Span { low_ns: lows[wanted - 1], high_ns: highs[faults] },

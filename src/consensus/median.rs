@@ -1,9 +1,10 @@
 //! `median`: everybody moves to the median of all, own value included. For comparison, and **for crash faults only**.
 //!
-//! It looks safe, since a minority cannot move one node's median out of the honest values. But it does not bring honest
-//! nodes together: with liars who tell each node that it is right, two honest groups stay where they are for ever (the
-//! middle value of each is one of its own). tests/scenarios/490-median-split.toml shows it. Assumes that who speaks tells
-//! the truth; tolerates any number that stop. Averages normal noise a quarter worse than the mean. Costs two sorts of n.
+//! It looks safe, since a minority cannot move one node's median out of the honest values. But it does not bring
+//! honest nodes together: with liars who tell each node that it is right, two honest groups stay where they are for
+//! ever (the middle value of each is one of its own). tests/scenarios/490-median-split.toml shows it. Assumes that who
+//! speaks tells the truth; tolerates any number that stop. Averages normal noise a quarter worse than the mean. Costs
+//! two sorts of n.
 
 use super::round::decide;
 use super::{Consensus, View};

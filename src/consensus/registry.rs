@@ -4,9 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{
-    Average, Consensus, LynchWelch, Marzullo, Median, Rce, Regression, Saturn, Tree, TrimmedMean,
-};
+use super::{Average, Consensus, LynchWelch, Marzullo, Median, Rce, Regression, Saturn, Tree, TrimmedMean};
 
 /// What an algorithm wants to be told of each peer's raw clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

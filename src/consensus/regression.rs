@@ -22,7 +22,8 @@ impl Consensus for Regression {
             return Verdict::default();
         }
         let distance_ns = |hard: &crate::flow::Span| ((hard.high_ns - hard.low_ns) / 2.0).max(1.0);
-        let phase = weighted(view, view.voices.iter().map(|v| (v.z_ns + view.own_moved_ns, 1.0 / distance_ns(&v.hard))));
+        let phase =
+            weighted(view, view.voices.iter().map(|v| (v.z_ns + view.own_moved_ns, 1.0 / distance_ns(&v.hard))));
         let rate = weighted(view, view.voices.iter().map(|v| (v.g + view.own_rate_moved, 1.0 / v.edge_rate_var)));
         Verdict {
             phase_ns: phase - view.own_moved_ns,

@@ -137,7 +137,8 @@ proptest! {
         let scene = Scene { voices, faults: 3, own_counts: true, elapsed_s: 100.0, own_moved_ns: 0.0 };
         let low = honest.iter().copied().fold(0.0, f64::min);
         let high = honest.iter().copied().fold(0.0, f64::max);
-        for (name, beyond_ns) in [("lynch-welch", 0.0), ("trimmed-mean", 0.0), ("median", 0.0), ("marzullo", width_ns)] {
+        let rules = [("lynch-welch", 0.0), ("trimmed-mean", 0.0), ("median", 0.0), ("marzullo", width_ns)];
+        for (name, beyond_ns) in rules {
             let verdict = scene.decided(Algorithm::named(name).unwrap());
             let moved = verdict.phase_ns;
             prop_assert!((low - beyond_ns..=high + beyond_ns).contains(&moved), "{name} moves to {moved}");

@@ -8,7 +8,7 @@
 //! Assumes everyone honest: a lying leader *is* the time, and its oscillator's faults are everybody's. Tolerates any
 //! number that stop, after the time it takes to notice. Uses one edge of n-1, so noise is not averaged. Costs one pass.
 
-use super::{Consensus, View};
+use super::{Consensus, View, median};
 use crate::flow::Verdict;
 use crate::unit::PeerSlot;
 
@@ -22,7 +22,9 @@ impl Consensus for Tree {
             return Verdict::default();
         };
         if view.own_counts && (!view.own_tracks, view.own_node) < (!leader.tracks, leader.node) {
-            return Verdict { used: view.voices.len() as u16, ..Verdict::default() };
+            // It is the time, but clocks are compared with one another: the others' error is its own.
+            let sigma_ns = median(view.voices.iter().map(|v| v.edge_var.min(v.noise_var).sqrt()));
+            return Verdict { sigma_ns, used: view.voices.len() as u16, ..Verdict::default() };
         }
         Verdict {
             phase_ns: leader.z_ns,

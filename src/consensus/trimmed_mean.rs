@@ -1,6 +1,6 @@
-//! `trimmed-mean`: the mean of what is left when the f largest and the f smallest values are gone. Dolev, Lynch, Pinter,
-//! Stark and Weihl, "Reaching approximate agreement in the presence of faults", 1986; in sparse graphs the W-MSR rule of
-//! LeBlanc, Zhang, Koutsoukos and Sundaram, 2013.
+//! `trimmed-mean`: the mean of what is left when the f largest and the f smallest values are gone. Dolev, Lynch,
+//! Pinter, Stark and Weihl, "Reaching approximate agreement in the presence of faults", 1986; in sparse graphs the
+//! W-MSR rule of LeBlanc, Zhang, Koutsoukos and Sundaram, 2013.
 //!
 //! Assumes a full mesh of n >= 3f+1 and about equal edges (it weighs nothing). Tolerates f arbitrary liars: each round
 //! leaves at most f/(n-2f) of a disagreement, which is all of it at n = 3f and little where n is large. Averages noise

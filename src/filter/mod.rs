@@ -96,8 +96,7 @@ pub enum FilterKind {
 
 impl FilterKind {
     /// Every kind, the default first.
-    pub const ALL: [FilterKind; 4] =
-        [FilterKind::Kalman, FilterKind::Floor, FilterKind::Rounds, FilterKind::Regressed];
+    pub const ALL: [FilterKind; 4] = [FilterKind::Kalman, FilterKind::Floor, FilterKind::Rounds, FilterKind::Regressed];
 
     /// The word by which it is chosen.
     #[must_use]

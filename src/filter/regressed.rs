@@ -12,7 +12,7 @@
 //! Assumes noise without a memory and a rate that is constant within the window. Costs up to 64 fits of 64 samples per
 //! exchange after a jump, one or two otherwise. About 3 KiB.
 
-use super::stream::{Line, Sample, Stream};
+use super::stream::{Line, RATE_PRIOR, Sample, Stream, bounded};
 use super::{EdgeFilter, Outcome, Pair, Scores};
 use crate::flow::{Exchange, Relation};
 use crate::unit::RawTime;
@@ -135,9 +135,7 @@ impl Fitted {
             (w0, w1, w2) = (w0 + w, w1 + w * t, w2 + w * t * t);
             (y0, y1) = (y0 + w * sample.offset_ns, y1 + w * t * sample.offset_ns);
         }
-        // Times of samples ascend strictly, so the determinant is positive but for rounding.
-        let det = (w0 * w2 - w1 * w1).max(f64::MIN_POSITIVE);
-        let slope = (w0 * y1 - w1 * y0) / det;
+        let slope = determinant([w0, w1, w2]).map_or(0.0, |det| bounded((w0 * y1 - w1 * y0) / det));
         Fitted { newest_s, offset_ns: (y0 - slope * w1) / w0, slope, normal: [w0, w1, w2] }
     }
 
@@ -170,17 +168,19 @@ impl Fitted {
         let squares: f64 = samples.iter().zip(weights).map(|(s, w)| w * self.residual(s).powi(2)).sum();
         // Of a sample of mean weight.
         let noise_var = (squares / w0 * count / (count - 2.0)).max(NOISE_MIN);
-        let det = (w0 * w2 - w1 * w1).max(f64::MIN_POSITIVE);
-        let scale = noise_var * w0 / count / det;
-        Line {
-            offset_ns: self.offset_ns,
-            rate: self.slope,
-            offset_var: scale * w2,
-            cross: -scale * w1,
-            rate_var: scale * w0,
-            noise_var,
-        }
+        let each_var = noise_var * w0 / count;
+        let (offset_var, cross, rate_var) = match determinant(self.normal) {
+            Some(det) => (each_var * w2 / det, -each_var * w1 / det, each_var * w0 / det),
+            None => (each_var / w0, 0.0, RATE_PRIOR * RATE_PRIOR),
+        };
+        Line { offset_ns: self.offset_ns, rate: self.slope, offset_var, cross, rate_var, noise_var }
     }
+}
+
+/// Of the normal equations; `None` if samples lie too close together, against how far they are from the newest, to have
+/// a slope.
+fn determinant([w0, w1, w2]: [f64; 3]) -> Option<f64> {
+    Some(w0 * w2 - w1 * w1).filter(|det| *det > 1e-12 * w0 * w2)
 }
 
 impl EdgeFilter for Regressed {
@@ -235,11 +235,14 @@ mod tests {
 
     fn samples(offset_ns: impl Fn(f64) -> f64) -> Vec<Sample> {
         // Residuals that alternate in pairs: neither too regular nor too long.
-        (0..64).map(|n| (n, f64::from(n) / 8.0)).map(|(n, t_s)| Sample {
-            t_s,
-            offset_ns: offset_ns(t_s) + [3.0, -2.0, 2.0, 2.0, -3.0, -2.0][n as usize % 6],
-            half_ns: 10_000.0,
-        }).collect()
+        (0..64)
+            .map(|n| (n, f64::from(n) / 8.0))
+            .map(|(n, t_s)| Sample {
+                t_s,
+                offset_ns: offset_ns(t_s) + [3.0, -2.0, 2.0, 2.0, -3.0, -2.0][n as usize % 6],
+                half_ns: 10_000.0,
+            })
+            .collect()
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! The edge filter of `saturn`: exchanges are taken in rounds; of each round the trips whose round trip is below its 60th
-//! percentile are kept, and the mean of their offsets is the offset, at the mean of their times. That is the filter of
-//! Saturn's final code (rounds of 5 trips, keep those strictly below the trip at index max(3, 0.6 n); if all are alike,
-//! all are kept, where Saturn gave NaN). New is the frequency term: the slope from round to round, smoothed.
+//! The edge filter of `saturn`: exchanges are taken in rounds; of each round the trips whose round trip is below its
+//! 60th percentile are kept, and the mean of their offsets is the offset, at the mean of their times. That is the
+//! filter of Saturn's final code (rounds of 5 trips, keep those strictly below the trip at index max(3, 0.6 n); if all
+//! are alike, all are kept, where Saturn gave NaN). New is the frequency term: the slope from round to round,
+//! smoothed.
 //!
 //! Assumes that a short round trip is an even one. No model of noise, no gate: a clock that jumps is followed within a
 //! round. About 0.8 KiB; an exchange costs an insertion into a handful.
 
-use super::stream::{Line, Sample, Stream};
+use super::stream::{Line, Sample, Stream, bounded};
 use super::{EdgeFilter, Outcome, Pair, Scores};
 use crate::flow::{Exchange, Relation};
 use crate::unit::RawTime;
@@ -66,7 +67,7 @@ impl Rounds {
         self.rounds = self.rounds.saturating_add(1);
         if self.rounds == 1 {
             // One round has a slope of its own, rough as it is.
-            line.rate = kept.slope;
+            line.rate = bounded(kept.slope);
             line.rate_var = kept.slope_var;
             self.surprise = noise;
         } else {
@@ -74,7 +75,7 @@ impl Rounds {
             let before_ns = line.offset_ns + line.rate * (kept.at_s - now_s);
             let off_ns = kept.offset_ns - before_ns;
             let gain = RATE_GAIN.max(1.0 / f64::from(self.rounds));
-            line.rate += gain * off_ns / apart_s;
+            line.rate = bounded(line.rate + gain * off_ns / apart_s);
             self.surprise += NOISE_GAIN.max(1.0 / f64::from(self.rounds)) * (off_ns * off_ns - self.surprise);
             line.rate_var = gain * self.surprise / (apart_s * apart_s);
         }

@@ -14,7 +14,7 @@ use crate::unit::RawTime;
 const S_PER_NS: f64 = 1e-9;
 const NS_PER_S: f64 = 1e9;
 /// One standard deviation of two unknown oscillators' rate against each other, ns/s (200 ppm).
-const RATE_PRIOR: f64 = 200e3;
+pub(super) const RATE_PRIOR: f64 = 200e3;
 /// Exchanges of a weaker class in a row after which that class is all there is.
 const WEAKER_MAX: u32 = 16;
 /// Half round trips among which the smallest is sought.
@@ -29,6 +29,12 @@ pub(super) struct Sample {
     pub offset_ns: f64,
     /// Half of the round trip, ns.
     pub half_ns: f64,
+}
+
+/// A rate that no two clocks exceed, ns a second: one of them stands still. Absurd exchanges end here, and not in an
+/// infinity.
+pub(super) fn bounded(rate: f64) -> f64 {
+    rate.clamp(-NS_PER_S, NS_PER_S)
 }
 
 /// A straight line through samples: offset and rate at the newest sample, with their covariance.

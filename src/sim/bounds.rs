@@ -92,7 +92,10 @@ impl Bounds {
         if let Some(least) = self.pairwise_rms_above {
             match score.pairwise_rms_ns {
                 Some(seen) if seen >= least.0 => {}
-                seen => failures.push(format!("pairwise RMS is {}, and should be above {least}", seen.map_or("unknown".to_owned(), span))),
+                seen => failures.push(format!(
+                    "pairwise RMS is {}, and should be above {least}",
+                    seen.map_or("unknown".to_owned(), span)
+                )),
             }
         }
         for n in self.must_not_sync.iter().filter(|n| score.synced.contains(n)) {

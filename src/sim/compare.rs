@@ -26,7 +26,7 @@ pub struct Row {
     pub pairwise_p99_ns: Option<f64>,
     /// Its largest magnitude in any run, ns.
     pub pairwise_max_ns: Option<f64>,
-    /// From when on, s, the worst pair stayed within each spread, in the slowest run; null if it did not in one of them.
+    /// From when on, s, the worst pair stayed within each spread, in the slowest run; null if one run never did.
     pub converged_s: BTreeMap<String, Option<f64>>,
     /// Change of the rate of the mean clock against the mean oscillator, ppb: the run in which it was largest.
     pub ensemble_drift_ppb: Option<f64>,

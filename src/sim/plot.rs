@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use plotters::prelude::{
-    BLACK, ChartBuilder, Color, HSLColor, IntoDrawingArea, IntoFont, IntoLogRange, LineSeries, PathElement, RED, SVGBackend, Text,
-    WHITE,
+    BLACK, ChartBuilder, Color, HSLColor, IntoDrawingArea, IntoFont, IntoLogRange, LineSeries, PathElement, RED,
+    SVGBackend, Text, WHITE,
 };
 
 use super::cluster::Cluster;

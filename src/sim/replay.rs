@@ -1,11 +1,12 @@
-//! A recording of a real node's exchanges, fed through a pipeline as if they came now: the same exchanges at the same raw
-//! times, under whatever algorithm is asked for. A third way to run the core, beside the daemon and the simulated
+//! A recording of a real node's exchanges, fed through a pipeline as if they came now: the same exchanges at the same
+//! raw times, under whatever algorithm is asked for. A third way to run the core, beside the daemon and the simulated
 //! cluster; it reads no file and knows no truth.
 //!
-//! A recording holds what was measured, not what was done with it. So the delivered clock is a simulated one that obeys,
-//! and it starts where the first peer heard says that time is; ticks come [`TICK_NS`] apart from the first exchange on;
-//! the node is an equal peer. What the *peers* did is recorded, and they reacted to the node as it was then: a replay
-//! shows what another algorithm would have made of the same measurements, not what the cluster would have become.
+//! A recording holds what was measured, not what was done with it. So the delivered clock is a simulated one that
+//! obeys, and it starts where the first peer heard says that time is; ticks come [`TICK_NS`] apart from the first
+//! exchange on; the node is an equal peer. What the *peers* did is recorded, and they reacted to the node as it was
+//! then: a replay shows what another algorithm would have made of the same measurements, not what the cluster would
+//! have become.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
