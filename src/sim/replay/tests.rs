@@ -55,7 +55,7 @@ fn recording(seconds: i64) -> Vec<Exchange> {
 
 fn replayed(algorithm: &str, exchanges: &[Exchange]) -> (Vec<Moment>, Summary) {
     let mut moments = Vec::new();
-    let mut replay = Replay::new(NodeId(7), algorithm.parse().unwrap());
+    let mut replay = Replay::new(NodeId(700), algorithm.parse().unwrap());
     for exchange in exchanges {
         replay.take(exchange, &mut |moment| moments.push(moment)).unwrap();
     }
@@ -105,7 +105,7 @@ fn a_peer_that_came_back_in_a_new_run_starts_anew() {
 
 #[test]
 fn what_cannot_follow_is_refused_in_a_sentence_and_changes_nothing() {
-    let mut replay = Replay::new(NodeId(7), Algorithm::default());
+    let mut replay = Replay::new(NodeId(700), Algorithm::default());
     replay.take(&exchange(0, 0), &mut |_| {}).unwrap();
     let far = Exchange { peer: PeerSlot(PEERS_MAX as u16), ..exchange(0, 1) };
     assert!(replay.take(&far, &mut |_| {}).unwrap_err().contains("record 2 is of peer 128"));
@@ -121,7 +121,7 @@ proptest::proptest! {
         stamps in proptest::collection::vec(proptest::prelude::any::<([i64; 6], u64, u16, u8)>(), 1..20),
     ) {
         for entry in ALGORITHMS {
-            let mut replay = Replay::new(NodeId(7), entry.name.parse().unwrap());
+            let mut replay = Replay::new(NodeId(700), entry.name.parse().unwrap());
             for (n, ([a, b, c, d, e, f], rate, slot, state)) in stamps.iter().enumerate() {
                 let mut absurd = exchange(slot % 4, n as i64);
                 let at = RawTime::from_nanos;
