@@ -8,9 +8,11 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::compare::CompareArgs;
 use super::exit::{Failure, say};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
 use super::query::QueryArgs;
+use super::replay::ReplayArgs;
 use super::saturn::SaturnArgs;
 use super::sim::SimArgs;
 use super::watch::WatchArgs;
@@ -55,6 +57,10 @@ pub(super) enum Command {
     Sim(SimArgs),
     /// Watch clocks, or have one watched, by the protocol of the older program Saturn
     Saturn(Box<SaturnArgs>),
+    /// Run algorithms side by side in the simulator and print the table
+    Compare(CompareArgs),
+    /// Show what an algorithm would have made of a recording
+    Replay(ReplayArgs),
 }
 
 /// Options of `llts run`.
@@ -298,7 +304,7 @@ fn role() -> impl TypedValueParser<Value = Role> {
     })
 }
 
-fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
+pub(super) fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
     PossibleValuesParser::new(ALGORITHMS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.summary)))
         .map(|word| Algorithm::named(&word).expect("the parser lets only these words pass"))
 }

@@ -3,6 +3,7 @@
 
 mod args;
 mod ask;
+mod compare;
 mod demo;
 mod doctor;
 mod exit;
@@ -10,6 +11,7 @@ mod keygen;
 mod keys;
 mod quantity;
 mod query;
+mod replay;
 mod run;
 mod saturn;
 mod sim;
@@ -39,6 +41,8 @@ pub fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Ok(Command::Compare(args)) => compare::compare(&args),
+        Ok(Command::Replay(args)) => replay::replay(&args),
         Err(failure) => Err(failure),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

@@ -152,7 +152,7 @@ fn runtime(sentence: String) -> Failure {
 }
 
 /// The scenario called `name`, and its text.
-fn find(name: &str) -> Result<(Scenario, String), Failure> {
+pub(super) fn find(name: &str) -> Result<(Scenario, String), Failure> {
     let path = Path::new(name);
     let (name, text) = if path.extension().is_some_and(|ending| ending == "toml") {
         let unread = |error| Failure::Usage(format!("the scenario {name} cannot be read: {error}"));

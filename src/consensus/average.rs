@@ -50,16 +50,7 @@ mod tests {
 
     #[test]
     fn it_moves_a_share_of_the_mean_offset() {
-        let voice = Voice {
-            slot: PeerSlot(0),
-            z_ns: 100.0,
-            g: 0.0,
-            start_g: None,
-            edge_var: 1.0,
-            edge_rate_var: 1.0,
-            noise_var: 1.0,
-            drift: None,
-        };
+        let voice = Voice { z_ns: 100.0, ..Voice::AGREES };
         let view = View { voices: &[voice], elapsed_s: 9.0, ..View::EMPTY };
         let verdict = Average.decide(&view, 0.125);
         assert!((verdict.phase_ns - 5.0).abs() < 1e-12);

@@ -4,24 +4,48 @@
 
 mod average;
 mod hybrid;
+mod lynch_welch;
+mod marzullo;
+mod median;
 mod rce;
 mod registry;
+mod regression;
+mod round;
+mod saturn;
+mod tree;
+mod trimmed_mean;
 
-use crate::flow::Verdict;
-use crate::unit::PeerSlot;
+#[cfg(test)]
+mod tests;
+
+use crate::flow::{Span, Verdict};
+use crate::unit::{NodeId, PeerSlot};
 
 pub use average::Average;
 pub use hybrid::{Fused, GATES_RCE, Gates, Hybrid, Input};
+pub use lynch_welch::LynchWelch;
+pub use marzullo::Marzullo;
+pub use median::Median;
 pub use rce::Rce;
 pub use registry::{ALGORITHMS, Algorithm, EdgeModel, Entry, UnknownAlgorithm};
+pub use regression::Regression;
+pub use saturn::Saturn;
+pub use tree::Tree;
+pub use trimmed_mean::TrimmedMean;
 
 /// One peer, as the consensus hears it. All signs are peer minus self.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Voice {
     /// Where this node keeps the peer: the key of an algorithm's memory of it.
     pub slot: PeerSlot,
+    /// Who it is: the same word at every node, where slots are not.
+    pub node: NodeId,
+    /// It says that it agrees with its peers.
+    pub tracks: bool,
     /// The peer's V minus own V now, ns.
     pub z_ns: f64,
+    /// What the round trips alone allow for it, ns: the peer's V minus own V lies within, whatever the delays were.
+    pub hard: Span,
     /// How much faster the peer's V runs than own V (seconds per second).
     pub g: f64,
     /// The same if the peer's V still ran at the rate it had before it agreed with anybody; `None` if that was not
@@ -43,6 +67,10 @@ pub struct Voice {
 pub struct View<'a> {
     /// Those whose word counts.
     pub voices: &'a [Voice],
+    /// Who this node is.
+    pub own_node: NodeId,
+    /// This node agrees with its peers.
+    pub own_tracks: bool,
     /// Liars to tolerate among them and self.
     pub faults: usize,
     /// False if this node follows the others and its own V does not count: it joins, observes, or follows references.
@@ -66,6 +94,8 @@ impl View<'_> {
     /// Nobody is heard; for tests to fill in.
     pub(super) const EMPTY: View<'static> = View {
         voices: &[],
+        own_node: NodeId(1),
+        own_tracks: true,
         faults: 0,
         own_counts: true,
         elapsed_s: 100.0,
@@ -73,6 +103,24 @@ impl View<'_> {
         own_drift: None,
         own_moved_ns: 0.0,
         own_rate_moved: 0.0,
+    };
+}
+
+#[cfg(test)]
+impl Voice {
+    /// A peer that agrees with this node in everything; for tests to change.
+    pub(super) const AGREES: Voice = Voice {
+        slot: PeerSlot(0),
+        node: NodeId(2),
+        tracks: true,
+        z_ns: 0.0,
+        hard: Span { low_ns: -1_000.0, high_ns: 1_000.0 },
+        g: 0.0,
+        start_g: None,
+        edge_var: 100.0,
+        edge_rate_var: 1e-18,
+        noise_var: 900.0,
+        drift: Some(0.0),
     };
 }
 
@@ -84,6 +132,8 @@ pub trait Consensus: Send {
     fn forget(&mut self, slot: PeerSlot);
 }
 
+/// Values of one decision: every peer's and the own.
+const VALUES_MAX: usize = crate::limits::PEERS_MAX + 1;
 /// Seconds at the start in which rates are taken over in full: nothing is known yet that could be spoilt.
 const START_S: f64 = 1.0;
 

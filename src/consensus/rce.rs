@@ -160,29 +160,11 @@ mod tests {
     use super::*;
 
     fn voice(slot: u16, z_ns: f64, g: f64) -> Voice {
-        Voice {
-            slot: PeerSlot(slot),
-            z_ns,
-            g,
-            start_g: None,
-            edge_var: 100.0,
-            edge_rate_var: 1e-18,
-            noise_var: 900.0,
-            drift: Some(0.0),
-        }
+        Voice { slot: PeerSlot(slot), z_ns, g, ..Voice::AGREES }
     }
 
     fn view(voices: &[Voice], faults: usize) -> View<'_> {
-        View {
-            voices,
-            faults,
-            own_counts: true,
-            elapsed_s: 100.0,
-            own_start: 0.0,
-            own_drift: Some(0.0),
-            own_moved_ns: 0.0,
-            own_rate_moved: 0.0,
-        }
+        View { voices, faults, own_drift: Some(0.0), ..View::EMPTY }
     }
 
     #[test]

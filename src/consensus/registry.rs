@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Average, Consensus, Rce};
+use super::{Average, Consensus, LynchWelch, Marzullo, Median, Rce, Regression, Saturn, Tree, TrimmedMean};
 
 /// What an algorithm wants to be told of each peer's raw clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,10 @@ pub enum EdgeModel {
     Gaussian,
     /// A filter that knows the floor of each direction's delay and the shape of what lies above it.
     Floor,
+    /// The trips of each round with a short round trip, averaged.
+    Rounds,
+    /// A weighted regression over as many samples as a runs test allows.
+    Regressed,
 }
 
 /// One algorithm that can be asked for.
@@ -52,6 +56,55 @@ pub const ALGORITHMS: &[Entry] = &[
         tolerates_liars: false,
         edges: EdgeModel::Gaussian,
         make: |_| Box::new(Average),
+    },
+    Entry {
+        name: "lynch-welch",
+        summary: "fault-tolerant midpoint (1988): proven against f < n/3 liars, averages noise less well",
+        tolerates_liars: true,
+        edges: EdgeModel::Gaussian,
+        make: |_| Box::new(LynchWelch),
+    },
+    Entry {
+        name: "trimmed-mean",
+        summary: "mean without the f outermost on each side: f < n/3 liars, no anchor against a dragged rate",
+        tolerates_liars: true,
+        edges: EdgeModel::Gaussian,
+        make: |_| Box::new(TrimmedMean),
+    },
+    Entry {
+        name: "median",
+        summary: "median of all, crash faults only: liars can hold two groups apart for ever",
+        tolerates_liars: false,
+        edges: EdgeModel::Gaussian,
+        make: |_| Box::new(Median),
+    },
+    Entry {
+        name: "marzullo",
+        summary: "intersection of hard intervals (1983): f < n/3 liars, no assumption on noise, coarse",
+        tolerates_liars: true,
+        edges: EdgeModel::Gaussian,
+        make: |_| Box::new(Marzullo),
+    },
+    Entry {
+        name: "saturn",
+        summary: "rounds of trips, the slow ones dropped, mean of the rest, with a rate: one liar moves everybody",
+        tolerates_liars: false,
+        edges: EdgeModel::Rounds,
+        make: |_| Box::new(Saturn),
+    },
+    Entry {
+        name: "regression",
+        summary: "regression with a runs test, as NTP clients do, combined over peers: one liar moves everybody",
+        tolerates_liars: false,
+        edges: EdgeModel::Regressed,
+        make: |_| Box::new(Regression),
+    },
+    Entry {
+        name: "tree",
+        summary: "one leader whom all follow, as in PTP: a lying or broken leader is the time",
+        tolerates_liars: false,
+        edges: EdgeModel::Gaussian,
+        make: |_| Box::new(Tree),
     },
 ];
 
@@ -151,7 +204,8 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
-        let error = Algorithm::named("median").unwrap_err();
-        assert_eq!(error.to_string(), "there is no algorithm 'median'; choose one of rce, rce-kalman, average");
+        let error = Algorithm::named("astrology").unwrap_err().to_string();
+        assert!(error.starts_with("there is no algorithm 'astrology'; choose one of rce, "), "{error}");
+        assert!(ALGORITHMS.iter().all(|entry| error.contains(entry.name)), "{error}");
     }
 }

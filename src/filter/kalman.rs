@@ -208,13 +208,14 @@ impl Track {
 }
 
 /// Apparent delays of an exchange when the base is taken out of the relation, ns.
-fn relative(exchange: &Exchange, base_ns: i64) -> (f64, f64) {
+pub(super) fn relative(exchange: &Exchange, base_ns: i64) -> (f64, f64) {
     let forward = exchange.forward_ns().wrapping_sub(base_ns) as f64;
     let backward = exchange.backward_ns().wrapping_add(base_ns) as f64;
     (forward, backward)
 }
 
-fn stamps_sum(exchange: &Exchange) -> i64 {
+/// Four times the mean of both raw clocks in the middle of the exchange, ns, wrapping.
+pub(super) fn stamps_sum(exchange: &Exchange) -> i64 {
     let local = exchange.local_sent.nanos().wrapping_add(exchange.local_received.nanos());
     let remote = exchange.remote_sent.nanos().wrapping_add(exchange.remote_received.nanos());
     local.wrapping_add(remote)

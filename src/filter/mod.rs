@@ -6,12 +6,20 @@ mod envelope;
 mod floor;
 mod kalman;
 mod noise;
+mod regressed;
+mod rounds;
+mod stream;
+
+#[cfg(test)]
+mod tests;
 
 use crate::flow::{Exchange, Relation, StampClass};
 use crate::unit::RawTime;
 
 pub use floor::Floor;
 pub use kalman::Kalman;
+pub use regressed::Regressed;
+pub use rounds::Rounds;
 
 /// What both ends of an edge agree on, so that both run *the same* filter on the same data and their relations stay
 /// exact opposites of each other (ALGORITHMS 2.2). Every field is symmetric in the two published claims.
@@ -80,11 +88,15 @@ pub enum FilterKind {
     Kalman,
     /// The two-sided floor filter: a mixture for the noise of each direction, joined to the mesh by a boosted Kalman.
     Floor,
+    /// Saturn's: rounds of trips of which the slow ones are dropped.
+    Rounds,
+    /// A regression over a window that a runs test chooses.
+    Regressed,
 }
 
 impl FilterKind {
     /// Every kind, the default first.
-    pub const ALL: [FilterKind; 2] = [FilterKind::Kalman, FilterKind::Floor];
+    pub const ALL: [FilterKind; 4] = [FilterKind::Kalman, FilterKind::Floor, FilterKind::Rounds, FilterKind::Regressed];
 
     /// The word by which it is chosen.
     #[must_use]
@@ -92,6 +104,8 @@ impl FilterKind {
         match self {
             FilterKind::Kalman => "kalman",
             FilterKind::Floor => "floor",
+            FilterKind::Rounds => "rounds",
+            FilterKind::Regressed => "regressed",
         }
     }
 
@@ -101,6 +115,8 @@ impl FilterKind {
         match self {
             FilterKind::Kalman => Box::new(Kalman::new()),
             FilterKind::Floor => Box::new(Floor::new()),
+            FilterKind::Rounds => Box::new(Rounds::new()),
+            FilterKind::Regressed => Box::new(Regressed::new()),
         }
     }
 }

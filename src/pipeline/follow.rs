@@ -32,6 +32,13 @@ impl Follower {
     }
 }
 
+/// V minus the delivered clock, ns.
+pub(super) fn lag_ns(mapping: &Mapping, now: Reading) -> f64 {
+    let (whole_ns, frac_ns) = mapping.offset_at(now.raw);
+    let clock_ns = now.clock.nanos().wrapping_sub(now.raw.nanos());
+    whole_ns.wrapping_sub(clock_ns) as f64 + frac_ns
+}
+
 fn learn(last: Reading, now: Reading, rate: f64) -> f64 {
     let raw_ns = now.raw.since(last.raw);
     if raw_ns <= 0 {

@@ -35,19 +35,19 @@ mod testbed;
 mod tests;
 
 use crate::consensus::{Consensus, View, Voice};
-use crate::filter::Outcome;
 use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Verdict};
 use crate::limits::{PEERS_MAX, RATE_HZ_DEFAULT, STAMP_DOUBT_NS_MAX, TICK_NS};
 use crate::steering::{Guard, GuardConfig, Mode, Signs};
 use crate::unit::{NodeId, PeerSlot, RawTime};
 
 pub use crate::consensus::{ALGORITHMS, Algorithm};
+pub use crate::filter::Outcome;
 pub use exercise::Exercise;
 pub use snapshot::{NodeView, PeerView, Snapshot};
 pub use standing::Standing;
 
 use conduct::Conduct;
-use follow::Follower;
+use follow::{Follower, lag_ns};
 use peer::{Peer, V_RATE_MAX};
 use promise::{Promise, reach};
 use standing::{Situation, settled};
@@ -338,6 +338,7 @@ impl Pipeline {
             offset_ns: relation.map_or(f64::NAN, |_| -(peer.z_ns + self.lag_ns)),
             delay_ns: relation.map_or(f64::NAN, |r| r.delay_ns),
             sigma_ns: relation.map_or(f64::INFINITY, |r| r.edge_var.min(r.noise_var).sqrt()),
+            rate: relation.map_or(f64::NAN, |r| r.rate),
             bound_ns: peer.bound_ns,
             rx_class: peer.rx_class,
             tx_class: peer.tx_class,
@@ -433,6 +434,8 @@ impl Pipeline {
         }
         let view = View {
             voices: &self.voices,
+            own_node: self.config.node,
+            own_tracks: self.state() == NodeState::Track,
             faults: self.faults,
             own_counts,
             elapsed_s: self.started.map_or(f64::INFINITY, |started| now.since(started) as f64 * 1e-9),
@@ -610,13 +613,6 @@ impl Pipeline {
             stamp_doubt_ns: self.stamp_doubt_ns,
         };
     }
-}
-
-/// V minus the delivered clock, ns.
-fn lag_ns(mapping: &Mapping, now: Reading) -> f64 {
-    let (whole_ns, frac_ns) = mapping.offset_at(now.raw);
-    let clock_ns = now.clock.nanos().wrapping_sub(now.raw.nanos());
-    whole_ns.wrapping_sub(clock_ns) as f64 + frac_ns
 }
 
 fn median(buffer: &mut [f64; PEERS_MAX], numbers: impl Iterator<Item = f64>) -> Option<f64> {

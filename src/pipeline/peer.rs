@@ -6,7 +6,7 @@ use super::standing::{Candidate, Standing, settled};
 use crate::consensus::Voice;
 use crate::consensus::{Algorithm, EdgeModel};
 use crate::filter::{EdgeFilter, FilterKind, Outcome, Pair, Scores};
-use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, StampClass};
+use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, Span, StampClass};
 use crate::limits::{DRIFT_RATE, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN};
 use crate::unit::{PeerSlot, RawTime};
 
@@ -195,10 +195,15 @@ impl Peer {
     /// The peer as the consensus hears it.
     pub(super) fn voice(&self, slot: PeerSlot) -> Voice {
         let relation = self.relation.as_ref().expect("only a peer with a relation is used");
+        let claim = self.claim.as_ref().expect("only a peer with a sane claim is used");
         let rate = self.conduct.rate();
+        let through = self.z_ns - relation.offset_ns;
         Voice {
             slot,
+            node: self.identity.expect("only somebody is used").node,
+            tracks: claim.state == NodeState::Track,
             z_ns: self.z_ns,
+            hard: Span { low_ns: through + relation.hard.low_ns, high_ns: through + relation.hard.high_ns },
             g: self.g,
             start_g: self.start_g,
             edge_var: relation.edge_var.max(1e-6),
@@ -234,6 +239,8 @@ fn filter_of(algorithm: Algorithm) -> FilterKind {
     match algorithm.entry().edges {
         EdgeModel::Gaussian => FilterKind::Kalman,
         EdgeModel::Floor => FilterKind::Floor,
+        EdgeModel::Rounds => FilterKind::Rounds,
+        EdgeModel::Regressed => FilterKind::Regressed,
     }
 }
 

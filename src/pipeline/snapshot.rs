@@ -57,6 +57,8 @@ pub struct PeerView {
     pub role: Role,
     /// The delivered clock minus the peer's V, ns: positive = the local clock is ahead. NaN before the first exchange.
     pub offset_ns: f64,
+    /// How much faster the peer's raw clock runs than the own (seconds per second). NaN before the first exchange.
+    pub rate: f64,
     /// Smallest round trip of late, ns.
     pub delay_ns: f64,
     /// One standard deviation of the offset, ns.

@@ -13,6 +13,8 @@ use super::score::Score;
 pub struct Bounds {
     /// Root mean square of the true pairwise error.
     pub pairwise_rms: Option<Span>,
+    /// It must be at least this: what does not agree, and is said not to, has to be seen not to.
+    pub pairwise_rms_above: Option<Span>,
     /// 99th percentile of its magnitude.
     pub pairwise_p99: Option<Span>,
     /// Its largest magnitude.
@@ -94,6 +96,15 @@ impl Bounds {
         }
         if let Some(least) = self.noticed.filter(|least| score.noticed < *least) {
             failures.push(format!("{} honest nodes noticed the liars, and at least {least} should", score.noticed));
+        }
+        if let Some(least) = self.pairwise_rms_above {
+            match score.pairwise_rms_ns {
+                Some(seen) if seen >= least.0 => {}
+                seen => failures.push(format!(
+                    "pairwise RMS is {}, and should be above {least}",
+                    seen.map_or("unknown".to_owned(), span)
+                )),
+            }
         }
         for n in self.must_not_sync.iter().filter(|n| score.synced.contains(n)) {
             failures.push(format!("node {n} has synchronised and must not"));

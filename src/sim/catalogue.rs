@@ -124,6 +124,7 @@ catalogue![
     "441-too-many-two-faced-10",
     "442-liars-edge-50",
     "443-silent-from-start-4",
+    "490-median-split",
     "501-one-way",
     "502-wrong-key",
     "503-observer",

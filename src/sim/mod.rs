@@ -5,13 +5,15 @@
 //!
 //! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`card`], [`law`], [`link`] the
 //! physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the engine;
-//! [`scenario`], [`parts`], [`bounds`] what is written down; [`score`], [`limit`], [`run`], [`plot`] what comes out.
+//! [`scenario`], [`parts`], [`bounds`] what is written down; [`score`], [`limit`], [`run`], [`compare`], [`plot`] what comes
+//! out. [`replay`] stands apart: it feeds the recorded exchanges of a real node through the same pipeline.
 
 pub mod bounds;
 pub mod card;
 mod catalogue;
 pub mod clock;
 pub mod cluster;
+pub mod compare;
 pub mod fault;
 pub mod law;
 pub mod liar;
@@ -23,6 +25,7 @@ pub mod parts;
 pub mod plot;
 pub mod quantity;
 pub mod random;
+pub mod replay;
 pub mod run;
 pub mod scenario;
 pub mod score;

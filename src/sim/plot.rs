@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use plotters::prelude::{
-    BLACK, ChartBuilder, Color, HSLColor, IntoDrawingArea, IntoFont, LineSeries, PathElement, RED, SVGBackend, Text,
-    WHITE,
+    BLACK, ChartBuilder, Color, HSLColor, IntoDrawingArea, IntoFont, IntoLogRange, LineSeries, PathElement, RED,
+    SVGBackend, Text, WHITE,
 };
 
 use super::cluster::Cluster;
@@ -15,6 +15,8 @@ use super::world::TrueNs;
 
 /// Points of one line: more cannot be told apart.
 const POINTS: i64 = 1_500;
+/// No smaller distance is drawn on a logarithmic scale, ns.
+const SPREAD_MIN_NS: f64 = 0.1;
 /// Lines drawn: more cannot be told apart either.
 const LINES: usize = 64;
 
@@ -48,6 +50,18 @@ impl Trace {
         let bounds = cluster.nodes.iter().zip(counted).filter(|(_, c)| **c).map(|(n, _)| f64::from(n.claim.bound_ns));
         let bound = bounds.filter(|b| b.is_finite()).fold(f64::NAN, f64::max);
         self.samples.push((now as f64 * 1e-9, (0..errors.len().min(LINES)).map(shown).collect(), bound));
+    }
+}
+
+impl Trace {
+    /// The distance of the two clocks furthest apart over time: s and ns, where there are two.
+    fn spreads(&self) -> Vec<(f64, f64)> {
+        let spread = |errors: &[f64]| {
+            let here = || errors.iter().copied().filter(|e| e.is_finite());
+            here().fold(f64::MIN, f64::max) - here().fold(f64::MAX, f64::min)
+        };
+        let enough = self.samples.iter().filter(|(_, errors, _)| errors.iter().filter(|e| e.is_finite()).count() > 1);
+        enough.map(|(t, errors, _)| (*t, spread(errors).max(SPREAD_MIN_NS))).collect()
     }
 }
 
@@ -104,6 +118,46 @@ pub fn draw(file: &Path, scenario: &Scenario, title: &str, trace: &Trace) -> Res
         chart.draw_series([line]).map_err(|e| failed(&e))?;
         chart.draw_series([name]).map_err(|e| failed(&e))?;
     }
+    root.present().map_err(|e| failed(&e))
+}
+
+/// Draws the distance of the two clocks furthest apart over time, one line for each named run, on a logarithmic scale.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn draw_comparison(file: &Path, scenario: &Scenario, runs: &[(&str, &Trace)]) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("the plot {} cannot be written: {error}", file.display());
+    let spreads: Vec<(&str, Vec<(f64, f64)>)> = runs.iter().map(|(name, trace)| (*name, trace.spreads())).collect();
+    let all = || spreads.iter().flat_map(|(_, line)| line.iter().map(|(_, ns)| *ns));
+    let (low, high) = all().fold((f64::MAX, SPREAD_MIN_NS), |(low, high), ns| (low.min(ns), high.max(ns)));
+    let seconds = scenario.duration.seconds();
+    let root = SVGBackend::new(file, (1_200, 700)).into_drawing_area();
+    root.fill(&WHITE).map_err(|e| failed(&e))?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption(&scenario.name, ("sans-serif", 20).into_font())
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(72)
+        .build_cartesian_2d(0.0..seconds, (low.min(high) / 2.0..high * 2.0).log_scale())
+        .map_err(|e| failed(&e))?;
+    chart
+        .configure_mesh()
+        .x_desc("true time, s")
+        .y_desc("the two clocks furthest apart")
+        .y_label_formatter(&|ns| spell(*ns))
+        .light_line_style(WHITE)
+        .draw()
+        .map_err(|e| failed(&e))?;
+    for (n, (name, line)) in spreads.iter().enumerate() {
+        let style = HSLColor(n as f64 / spreads.len() as f64, 0.75, 0.4).stroke_width(1);
+        chart
+            .draw_series(LineSeries::new(line.iter().copied(), style))
+            .map_err(|e| failed(&e))?
+            .label(*name)
+            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 20, y)], style));
+    }
+    let mut labels = chart.configure_series_labels();
+    labels.background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw().map_err(|e| failed(&e))?;
     root.present().map_err(|e| failed(&e))
 }
 

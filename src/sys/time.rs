@@ -36,6 +36,12 @@ pub fn boottime_now() -> i64 {
     read(libc::CLOCK_BOOTTIME)
 }
 
+/// Processor time that this thread has used, ns.
+#[must_use]
+pub fn thread_cpu_now() -> i64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// Reads REALTIME between two RAW reads, `rounds` times (at least once), and returns the narrowest bracket: an
 /// interrupt widens a bracket, so the narrowest was not interrupted. Three to nine rounds give some ten nanoseconds; a
 /// round costs two vDSO reads, about 45 ns.
