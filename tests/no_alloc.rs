@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use llts::engine::{self, ClockChoice, KeySource, PollMode, Settings};
 use llts::flow::Role;
+use llts::pipeline::Limits;
 
 /// Counts allocations by thread id.
 struct Counting;
@@ -54,7 +55,7 @@ fn settings(name: &str, port: u16, dir: &std::path::Path, poll_mode: PollMode) -
         algorithm: "rce".to_owned(),
         faults: None,
         clock: ClockChoice::Virtual { offset_ns: 1_000_000, drift: 20e-6 },
-        step_threshold_ns: 100_000_000,
+        limits: Limits::default(),
         cpu: None,
         fifo: None,
         mlock: false,

@@ -96,9 +96,24 @@ pub(super) struct RunArgs {
     /// Let the virtual clock's oscillator run faster by this, like 20ppm or -350ppb
     #[arg(long, value_name = "RATE", allow_hyphen_values = true, value_parser = quantity::rate)]
     pub virtual_drift: Option<f64>,
-    /// At start, step the clock once if it is off by more than this
+    /// At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 %
     #[arg(long, value_name = "SPAN", default_value = "100ms", value_parser = positive_span_ns)]
     pub step_threshold: i64,
+    /// Never step the clock, not even at start, and never slew it faster than --slew-limit
+    #[arg(long)]
+    pub no_step: bool,
+    /// Slew the clock no faster than this, once it has caught up
+    #[arg(long, value_name = "RATE", default_value = "500ppm", value_parser = quantity::slew)]
+    pub slew_limit: f64,
+    /// End rather than change the clock by more than this after the start; none: any change
+    #[arg(long, value_name = "SPAN", default_value = "1000s", value_parser = quantity::limit_ns)]
+    pub max_change: f64,
+    /// End rather than change the clock by more than this at the start; none: any change
+    #[arg(long, value_name = "SPAN", default_value = "none", value_parser = quantity::limit_ns)]
+    pub max_change_at_start: f64,
+    /// End when the steps that put right what others did to the clock add up to more than this; none: never
+    #[arg(long, value_name = "SPAN", default_value = "3600s", value_parser = quantity::limit_ns)]
+    pub max_total: f64,
     /// Core for the thread that answers packets
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -316,6 +331,10 @@ mod tests {
     #[test]
     fn numbers_at_their_limits_pass_and_those_beyond_do_not() {
         for (option, good, bad) in [
+            ("--slew-limit", "100000ppm", "100001ppm"),
+            ("--slew-limit", "1ppb", "0"),
+            ("--max-change", "1ns", "0"),
+            ("--max-total", "none", "-1s"),
             ("--rate", "0.01", "0.009"),
             ("--rate", "128", "128.1"),
             ("--rounds", "1", "0"),

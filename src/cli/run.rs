@@ -8,6 +8,7 @@ use super::exit::{Failure, warn};
 use super::quantity::ListenAddr;
 use crate::discovery::{DEFAULT_PORT, StaticPeer};
 use crate::engine::{self, ClockChoice, KeySource, Settings, keyfile};
+use crate::pipeline::Limits;
 
 /// Runs a node until a signal ends it.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -53,7 +54,7 @@ fn settings(args: &RunArgs, machine: &Machine) -> Result<Settings, Failure> {
         algorithm: args.algorithm.as_str().to_owned(),
         faults: args.faults,
         clock: clock(args)?,
-        step_threshold_ns: args.step_threshold,
+        limits: limits(args),
         cpu: args.cpu,
         fifo: args.sched.0,
         mlock: args.mlock,
@@ -142,6 +143,17 @@ fn clock(args: &RunArgs) -> Result<ClockChoice, Failure> {
                 .into(),
         )),
         ClockKind::System => Ok(ClockChoice::System),
+    }
+}
+
+fn limits(args: &RunArgs) -> Limits {
+    Limits {
+        step_threshold_ns: args.step_threshold,
+        allow_step: !args.no_step,
+        slew_max: args.slew_limit,
+        start_change_ns_max: args.max_change_at_start,
+        change_ns_max: args.max_change,
+        total_ns_max: args.max_total,
     }
 }
 
@@ -241,6 +253,14 @@ mod tests {
     fn a_short_key_on_the_command_line_is_refused() {
         let sentence = meant("--hmac-key secret").unwrap_err();
         assert!(sentence.starts_with("--hmac-key is wrong: the key has 6 bytes"), "{sentence}");
+    }
+
+    #[test]
+    fn the_defaults_of_the_limits_are_those_of_the_guard() {
+        assert_eq!(meant("").unwrap().limits, Limits::default());
+        let limits = meant("--no-step --slew-limit 20ppm --max-change 2s --max-total none").unwrap().limits;
+        assert!(!limits.allow_step && limits.slew_max == 20e-6 && limits.change_ns_max == 2e9);
+        assert_eq!(limits.total_ns_max, f64::INFINITY);
     }
 
     #[test]

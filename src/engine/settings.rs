@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::flow::Role;
+use crate::pipeline::Limits;
 
 /// Everything `llts run` can be told.
 #[derive(Clone, Debug)]
@@ -32,8 +33,8 @@ pub struct Settings {
     pub faults: Option<u16>,
     /// Which clock is steered.
     pub clock: ClockChoice,
-    /// At start the clock may step once if it is off by more than this, ns.
-    pub step_threshold_ns: i64,
+    /// What may be done to the clock.
+    pub limits: Limits,
     /// The core for the hot thread.
     pub cpu: Option<usize>,
     /// `SCHED_FIFO` priority for the hot thread.

@@ -117,7 +117,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         capacity: PEERS_MAX,
         tick_ns: TICK_NS,
         interval_ns: (1e9 / settings.rate_hz) as i64,
-        step_threshold_ns: settings.step_threshold_ns,
+        limits: settings.limits,
         ..pipeline::Config::new(identity.node)
     };
     let pipeline = Pipeline::new(&config, mapping, now);

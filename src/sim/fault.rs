@@ -42,6 +42,15 @@ pub enum Event {
         #[serde(default)]
         error: Span,
     },
+    /// Virtual machines stand still, oscillator and all, and nobody tells them: their clocks go on where they stopped.
+    Pause {
+        /// When.
+        at: Span,
+        /// Who.
+        nodes: Vec<usize>,
+        /// For how long.
+        length: Span,
+    },
     /// Machines move to other hardware: the oscillator jumps forward and runs at another rate.
     Migrate {
         /// When.
@@ -112,6 +121,7 @@ impl Event {
             Event::Crash { at, .. }
             | Event::Partition { at, .. }
             | Event::Suspend { at, .. }
+            | Event::Pause { at, .. }
             | Event::Migrate { at, .. }
             | Event::FrequencyJump { at, .. }
             | Event::TemperatureStep { at, .. }
@@ -127,6 +137,7 @@ impl Event {
             Event::Crash { nodes, .. }
             | Event::Partition { nodes, .. }
             | Event::Suspend { nodes, .. }
+            | Event::Pause { nodes, .. }
             | Event::Migrate { nodes, .. }
             | Event::FrequencyJump { nodes, .. }
             | Event::TemperatureStep { nodes, .. }
@@ -142,7 +153,9 @@ impl Event {
         match self {
             Event::Crash { at, down, .. } => down.map(|down| Span(at.0 + down.0)),
             Event::Partition { until, .. } => Some(*until),
-            Event::Suspend { at, length, .. } | Event::StuckClock { at, length, .. } => Some(Span(at.0 + length.0)),
+            Event::Suspend { at, length, .. }
+            | Event::Pause { at, length, .. }
+            | Event::StuckClock { at, length, .. } => Some(Span(at.0 + length.0)),
             _ => Some(self.at()),
         }
     }
@@ -154,6 +167,7 @@ impl Event {
             Event::Crash { .. } => "crash",
             Event::Partition { .. } => "partition",
             Event::Suspend { .. } => "suspend",
+            Event::Pause { .. } => "pause",
             Event::Migrate { .. } => "migrate",
             Event::FrequencyJump { .. } => "frequency jump",
             Event::TemperatureStep { .. } => "temperature step",

@@ -13,7 +13,7 @@ use super::stamp::StampModel;
 use super::world::TrueNs;
 use crate::exchange::{Config, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Mapping, NodeState, Reading, Role, Stamp};
-use crate::pipeline::{Algorithm, Config as PipelineConfig, Pipeline};
+use crate::pipeline::{Algorithm, Config as PipelineConfig, Pipeline, Upheaval};
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot};
 use crate::wire::{DATAGRAM_LEN, Identity, Keyring, Reject};
 
@@ -267,6 +267,11 @@ impl Node {
         let raw = whole(self.oscillator.read(now));
         self.protocol.on_transmit_stamp(outgoing, stamp, raw);
         self.drain();
+    }
+
+    /// The machine has been suspended for `length_ns` and knows it.
+    pub fn suspended(&mut self, length_ns: i64) {
+        self.pipeline.unsettle(Upheaval::Suspended(length_ns));
     }
 
     /// One steering tick. Returns when the next is due.
