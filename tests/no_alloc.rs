@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use llts::engine::{self, ClockChoice, KeySource, PollMode, Settings};
+use llts::engine::{self, ClockChoice, KeySource, OnConflict, PollMode, Settings};
 use llts::flow::Role;
 use llts::pipeline::Limits;
 
@@ -56,6 +56,8 @@ fn settings(name: &str, port: u16, dir: &std::path::Path, poll_mode: PollMode) -
         faults: None,
         clock: ClockChoice::Virtual { offset_ns: 1_000_000, drift: 20e-6 },
         limits: Limits::default(),
+        on_conflict: OnConflict::Warn,
+        drift_file: None,
         cpu: None,
         fifo: None,
         mlock: false,

@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::exit::{Failure, say};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
 use super::sim::SimArgs;
-use crate::engine::PollMode;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
+use crate::engine::{OnConflict, PollMode};
 use crate::flow::Role;
 use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, ROUNDS_MAX};
 use crate::pipeline::{ALGORITHMS, Algorithm};
@@ -114,6 +114,13 @@ pub(super) struct RunArgs {
     /// End when the steps that put right what others did to the clock add up to more than this; none: never
     #[arg(long, value_name = "SPAN", default_value = "3600s", value_parser = quantity::limit_ns)]
     pub max_total: f64,
+    /// When somebody else steers or sets the system clock: warn says so and puts it right, refuse stops and ends
+    #[arg(long, value_name = "WHAT", default_value = "warn", value_parser = on_conflict())]
+    pub on_conflict: OnConflict,
+    /// Where the oscillator's drift is kept, for a warm start; with --clock system only [default: drift in the state
+    /// folder]
+    #[arg(long, value_name = "FILE")]
+    pub drift_file: Option<PathBuf>,
     /// Core for the thread that answers packets
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -129,8 +136,7 @@ pub(super) struct RunArgs {
     /// Folder for sockets and announcements [default: /run/llts for root, else the user's own]
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
-    /// Folder for what is to survive a restart; made and checked, nothing is kept there yet [default: /var/lib/llts
-    /// for root, else the user's own]
+    /// Folder for what is to survive a restart: the drift file [default: /var/lib/llts for root, else the user's own]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Status socket [default: in the runtime folder]
@@ -271,6 +277,12 @@ fn role() -> impl TypedValueParser<Value = Role> {
 fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
     PossibleValuesParser::new(ALGORITHMS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.summary)))
         .map(|word| Algorithm::named(&word).expect("the parser lets only these words pass"))
+}
+
+fn on_conflict() -> impl TypedValueParser<Value = OnConflict> {
+    const ALL: [OnConflict; 2] = [OnConflict::Warn, OnConflict::Refuse];
+    PossibleValuesParser::new(ALL.map(OnConflict::as_str))
+        .map(|word| ALL.into_iter().find(|what| what.as_str() == word).expect("the parser lets only these words pass"))
 }
 
 fn poll_mode() -> impl TypedValueParser<Value = PollMode> {

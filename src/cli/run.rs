@@ -55,6 +55,8 @@ fn settings(args: &RunArgs, machine: &Machine) -> Result<Settings, Failure> {
         faults: args.faults,
         clock: clock(args)?,
         limits: limits(args),
+        on_conflict: args.on_conflict,
+        drift_file: args.drift_file.clone(),
         cpu: args.cpu,
         fifo: args.sched.0,
         mlock: args.mlock,

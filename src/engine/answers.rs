@@ -9,7 +9,7 @@ use super::poll_mode::Chosen;
 use super::snapshot::NodeSnapshot;
 use crate::clock::{ClockKind, Oscillator};
 use crate::exchange::Tally;
-use crate::pipeline::{PeerView, Standing};
+use crate::pipeline::{NodeView, PeerView, Standing};
 use crate::report::{ClockStatus, ClockView, OscillatorView, PeerStatus, SegmentView, Status};
 use crate::sys::seqlock::SeqReader;
 use crate::sys::time::{monotonic_now, raw_now};
@@ -71,6 +71,12 @@ impl Answers {
         Some(document.expect("the documents are plain data") + "\n")
     }
 
+    /// The node at its last tick.
+    #[must_use]
+    pub fn node_view(&self) -> NodeView {
+        self.node.read().pipeline.node
+    }
+
     fn status(&self) -> Status {
         let snapshot = self.node.read();
         let node = &snapshot.pipeline.node;
@@ -127,6 +133,8 @@ impl Answers {
         let others = [
             ("ring_dropped", hot.ring_dropped),
             ("notes_dropped", snapshot.notes_dropped),
+            ("clock_interferences", snapshot.interferences),
+            ("upheavals", snapshot.upheavals),
             ("send_failed", hot.send_failed),
             ("transmit_stamps", hot.transmit_stamps),
             ("transmit_stamps_missing", hot.transmit_stamps_missing),

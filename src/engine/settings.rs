@@ -35,6 +35,10 @@ pub struct Settings {
     pub clock: ClockChoice,
     /// What may be done to the clock.
     pub limits: Limits,
+    /// What to do when somebody else steers or sets the system clock.
+    pub on_conflict: OnConflict,
+    /// Where the drift of the machine's oscillator is kept; in the state folder unless told. For the system clock only.
+    pub drift_file: Option<PathBuf>,
     /// The core for the hot thread.
     pub cpu: Option<usize>,
     /// `SCHED_FIFO` priority for the hot thread.
@@ -78,6 +82,27 @@ pub enum ClockChoice {
         /// How much faster than nominal its oscillator runs (seconds per second).
         drift: f64,
     },
+}
+
+/// What to do when somebody else steers or sets the system clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// Say so, put the clock right and go on.
+    #[default]
+    Warn,
+    /// Stop steering, and end.
+    Refuse,
+}
+
+impl OnConflict {
+    /// The word of `--on-conflict`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnConflict::Warn => "warn",
+            OnConflict::Refuse => "refuse",
+        }
+    }
 }
 
 /// How the hot thread waits for packets.

@@ -15,6 +15,10 @@ pub struct NodeSnapshot {
     pub segments: Option<Segments>,
     /// Notes that did not fit.
     pub notes_dropped: u64,
+    /// Times that somebody else was at the clock.
+    pub interferences: u64,
+    /// Times that the node started anew because its oscillator was no longer what it was.
+    pub upheavals: u64,
 }
 
 impl NodeSnapshot {
@@ -22,6 +26,7 @@ impl NodeSnapshot {
     #[must_use]
     pub fn new(pipeline: &Pipeline, segments: Option<Segments>) -> Self {
         let pipeline = Snapshot::empty(pipeline.node_view());
-        NodeSnapshot { pipeline, reach: [0; PEERS_MAX], segments, notes_dropped: 0 }
+        let reach = [0; PEERS_MAX];
+        NodeSnapshot { pipeline, reach, segments, notes_dropped: 0, interferences: 0, upheavals: 0 }
     }
 }

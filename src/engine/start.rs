@@ -16,16 +16,19 @@ use super::answers::{Answers, Constants};
 use super::control::{self, Control, Threads};
 use super::discipline::{self, Discipline};
 use super::hot::{self, Hot, HotReport, WAKER};
+use super::keeper::Keeper;
+use super::machine::MachineWatch;
 use super::notes::notes;
 use super::poll_mode::{self, Chosen};
 use super::ring::ring;
+use super::rivals::Rivals;
 use super::snapshot::NodeSnapshot;
-use super::{ClockChoice, KeySource, PollMode, Settings};
+use super::{ClockChoice, KeySource, OnConflict, PollMode, Settings};
 use super::{keyfile, logging};
 use crate::clock::{Clock, Machine, Oscillator, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
 use crate::discovery::{self, Dirs, Discovery, LOCAL_KEY_ID, StaticPeer, load_or_create_local_key, prepare_dir};
 use crate::exchange::{self, Protocol, Roster};
-use crate::flow::{Claim, Mapping, StampClass};
+use crate::flow::{Claim, Correction, Mapping, Role, StampClass};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::{self, Algorithm, Pipeline};
 use crate::report::RecordWriter;
@@ -46,6 +49,9 @@ pub enum StartError {
              --key-file FILE"
     )]
     NoKey(std::net::IpAddr),
+    /// Other time daemons run, and that was to end it.
+    #[error("{0}, and --on-conflict is refuse: stop it, or use --clock virtual or --on-conflict warn")]
+    Rivals(String),
     /// A peer's name cannot be a name.
     #[error(transparent)]
     Peer(#[from] discovery::PeerNameError),
@@ -81,6 +87,10 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     }
     let epoch_raw_ns = raw_now();
     let (mut clock, oscillator) = open_clock(settings.clock, epoch_raw_ns)?;
+    let steers_system = settings.clock == ClockChoice::System && settings.role == Role::Peer;
+    if steers_system {
+        meet_rivals(settings.on_conflict)?;
+    }
     let record = open_record(settings.record.as_deref(), &settings)?;
     let chosen = choose_mode(&settings)?;
     if settings.mlock
@@ -96,8 +106,24 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         boot: BootId((entropy.next_u64() >> 32) as u32),
         name: Name::new(&settings.name),
     };
+    let mut keeper = None;
+    let mut resumed = None;
+    if steers_system {
+        let drift_path = settings.drift_file.clone().unwrap_or_else(|| state_dir.join("drift"));
+        let mapping_path = runtime_usable.then(|| runtime_dir.join(format!("mapping-{}", listen.port())));
+        let (found, kept) = Keeper::open(drift_path, mapping_path);
+        if let Some(rate) = found.rate {
+            clock.apply(&first_rate(rate)).context("the clock refuses the rate it starts with")?;
+        }
+        (keeper, resumed) = (Some(kept), found.mapping);
+    }
     let first = clock.read().context("the clock cannot be read")?;
-    let mapping = Mapping::through(first.raw, VirtualTime::from_nanos(first.clock.nanos()), clock.rate());
+    let by_clock = Mapping::through(first.raw, VirtualTime::from_nanos(first.clock.nanos()), clock.rate());
+    let mapping = resumed.unwrap_or(by_clock);
+    if resumed.is_some() {
+        let ahead_ns = by_clock.offset_difference_ns(first.raw, &mapping, first.raw, 0);
+        info!("goes on from the time of the run before; the clock is {:+.6} s off it", ahead_ns * 1e-9);
+    }
     let claim = Claim::unset(mapping, settings.role);
     let now = oscillator.node_raw(raw_now());
     let config = exchange::Config {
@@ -118,6 +144,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         tick_ns: TICK_NS,
         interval_ns: (1e9 / settings.rate_hz) as i64,
         limits: settings.limits,
+        resumed: resumed.is_some(),
         ..pipeline::Config::new(identity.node)
     };
     let pipeline = Pipeline::new(&config, mapping, now);
@@ -133,6 +160,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let (discipline_wanted_sender, discipline_wanted) = bounded(1);
     let (discipline_latencies_sender, discipline_latencies) = bounded(1);
     let stop = Arc::new(AtomicBool::new(false));
+    let clock_source_changed = Arc::new(AtomicBool::new(false));
     let poll = Poll::new()?;
     let hot_waker = Waker::new(poll.registry(), WAKER)?;
 
@@ -154,6 +182,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         latencies_wanted: discipline_wanted,
         latencies: discipline_latencies_sender,
         stop: Arc::clone(&stop),
+        clock_source_changed: Arc::clone(&clock_source_changed),
     };
     let constants = Constants { listen, clock: clock.kind(), epoch_raw_ns, oscillator, poll_mode: chosen.clone() };
     let answers = Answers::new(&settings, constants, state_reader, report_reader);
@@ -181,7 +210,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let socket_path = socket_path(&settings, &runtime_dir, runtime_usable, listen.port());
     let recording = record.is_some();
-    let control = Control::new(discovery, socket_path.as_deref(), answers, record, control_lines)?;
+    let machine = MachineWatch::new(steers_system, clock_source_changed);
+    let control = Control::new(discovery, socket_path.as_deref(), answers, record, machine, keeper, control_lines)?;
 
     info!(
         "{} of cluster {} listens on {listen} as {}; clock {}, algorithm {}, stamps by {}; poll mode {}: {}",
@@ -194,7 +224,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         chosen.mode.as_str(),
         chosen.reason
     );
-    let discipline = Discipline::new(pipeline, clock, discipline_lines, settings.rate_hz, recording);
+    let on_conflict = settings.on_conflict;
+    let discipline = Discipline::new(pipeline, clock, discipline_lines, settings.rate_hz, recording, on_conflict);
     let threads = spawn(&settings, hot, discipline)?;
     control.run(threads)
 }
@@ -287,6 +318,24 @@ fn open_clock(choice: ClockChoice, epoch_raw_ns: i64) -> anyhow::Result<(Box<dyn
             Ok((Box::new(VirtualClock::new(Machine, oscillator)), oscillator))
         }
     }
+}
+
+/// Says which other time daemons run, before they and this node pull at one clock.
+fn meet_rivals(on_conflict: OnConflict) -> Result<(), StartError> {
+    let rivals = Rivals::of_this_machine();
+    if rivals.is_empty() {
+        return Ok(());
+    }
+    if on_conflict == OnConflict::Refuse {
+        return Err(StartError::Rivals(rivals.to_string()));
+    }
+    warn!("{rivals}: if it steers the system clock too, the two will pull at it; stop it, or use --clock virtual");
+    Ok(())
+}
+
+/// The rate of a warm start: nothing is known yet but how the oscillator runs.
+fn first_rate(rate: f64) -> Correction {
+    Correction { rate, step_ns: 0, sigma_ns: f64::INFINITY, bound_ns: f64::INFINITY, synchronised: false }
 }
 
 fn open_record(path: Option<&Path>, settings: &Settings) -> anyhow::Result<Option<RecordWriter>> {

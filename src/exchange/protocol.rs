@@ -16,8 +16,8 @@ use super::roster::Roster;
 use super::schedule::Schedule;
 use crate::flow::{Claim, Event, Exchange, NodeState, Stamp, StampClass};
 use crate::limits::{
-    BURST_INTERVAL_NS, CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, PEER_PACKETS_BURST, PEER_PACKETS_PER_S, SILENCE_INTERVALS,
-    SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
+    BURST_INTERVAL_NS, CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, PEER_PACKETS_BURST, PEER_PACKETS_PER_S,
+    SILENCE_INTERVALS, SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
 };
 use crate::unit::{NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Earlier, Identity, Keyring, Kind, Message, Reject, VERSION};
@@ -104,8 +104,8 @@ impl Protocol {
         }
     }
 
-    /// What every packet from now on says of this node. A node that has just fallen back to knowing nobody meets all its
-    /// peers anew, with a burst.
+    /// What every packet from now on says of this node. A node that has just fallen back to knowing nobody meets all
+    /// its peers anew, with a burst.
     pub fn set_claim(&mut self, claim: Claim) {
         let fallen = claim.state == NodeState::Unset && self.claim.state != NodeState::Unset;
         self.claim = claim;

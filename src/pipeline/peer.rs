@@ -122,8 +122,8 @@ impl Peer {
         self.identity.is_some() && keeps_time && self.age_ns(now) <= self.silence_ns()
     }
 
-    /// Looks whether one of the two oscillators has jumped since the edge was last heard; if so, the edge is learnt anew
-    /// from this exchange on.
+    /// Looks whether one of the two oscillators has jumped since the edge was last heard; if so, the edge is learnt
+    /// anew from this exchange on.
     fn look_for_tear(&mut self, exchange: &Exchange) {
         if self.heard.is_some_and(|heard| exchange.local_received.since(heard) <= 0) {
             return; // a late one says nothing of the present

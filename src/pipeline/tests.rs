@@ -401,7 +401,9 @@ fn a_node_whose_oscillator_jumps_knows_that_it_is_itself_and_is_back_within_two_
         let mut lost = 0;
         let (apart_s, lost_s, told) = aftermath(&mut world, 2, 8.0, 0.2);
         lost += world.nodes.iter().filter(|n| n.state() != NodeState::Track).count();
-        println!("{count} {link:?} {jump_ns} ns: within 10 us after {apart_s:.2} s, tracks after {lost_s:.2} s, {told:?}");
+        println!(
+            "{count} {link:?} {jump_ns} ns: within 10 us after {apart_s:.2} s, tracks after {lost_s:.2} s, {told:?}"
+        );
         assert!(matches!(told[..], [(2, Upheaval::EdgesJumped(_))]), "{told:?}");
         let Upheaval::EdgesJumped(seen_ns) = told[0].1 else { unreachable!() };
         assert!((seen_ns + jump_ns).abs() < 200_000.0, "{seen_ns}");

@@ -1,12 +1,12 @@
-//! When everything that is known of the peers' clocks must be dropped, because the *own* oscillator is no longer what it
-//! was: the machine was suspended, a virtual machine was paused or moved to other hardware, the kernel changed its clock
-//! source. Some of it the machine tells; the rest shows in that all edges are torn together.
+//! When everything that is known of the peers' clocks must be dropped, because the *own* oscillator is no longer what
+//! it was: the machine was suspended, a virtual machine was paused or moved to other hardware, the kernel changed its
+//! clock source. Some of it the machine tells; the rest shows in that all edges are torn together.
 //!
 //! An edge is *torn* by an exchange whose hard interval has nothing in common with the one known so far: one of the two
 //! oscillators has jumped, whatever the network did. Noise cannot do that. One torn edge is the peer's affair: it is
-//! learnt anew before it counts again. If more edges are torn than liars are tolerated, nothing small can be promised until
-//! it is clear; if more than half of all are, it is this node that jumped (or so many others that joining them is right all
-//! the same), and it starts anew. Of two nodes neither can tell which has jumped, so both start anew.
+//! learnt anew before it counts again. If more edges are torn than liars are tolerated, nothing small can be promised
+//! until it is clear; if more than half of all are, it is this node that jumped (or so many others that joining them is
+//! right all the same), and it starts anew. Of two nodes neither can tell which has jumped, so both start anew.
 //!
 //! What cannot be seen: a jump that hides within the hard interval (half a round trip). The filters find such a jump by
 //! itself, as an outlier that stays.
@@ -23,7 +23,8 @@ use crate::unit::{PeerSlot, RawTime};
 /// Disagreement of two hard intervals that is called a jump, ns: far beyond what a bad stamp conversion costs; smaller
 /// jumps are left to the filters.
 const TEAR_NS_MIN: f64 = 50_000.0;
-/// Edges that are torn within this belong to one event, ns, and within two intervals of the exchanges if that is longer.
+/// Edges that are torn within this belong to one event, ns, and within two intervals of the exchanges if that is
+/// longer.
 pub(super) const TOGETHER_NS_MIN: i64 = 1_000_000_000;
 /// A pause between two ticks that is no longer a scheduler's doing, ns: whoever was held up for so long cannot know how
 /// its oscillator spent the time.

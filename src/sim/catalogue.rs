@@ -35,6 +35,7 @@ catalogue![
     "309-stamps-missing",
     "310-temperature",
     "311-duplicates-and-disorder",
+    "312-pause",
     "401-liar-edge-4",
     "402-liars-edge-10",
     "403-liars-random-10",

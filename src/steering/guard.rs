@@ -2,8 +2,8 @@
 //! much it may be moved before somebody should look. Does not know why V is where it is, nor who else moves the clock.
 //!
 //! A clock is *catching up* after a start (and after an upheaval, which is a new start), or *restoring* after somebody
-//! else moved it: then it may be stepped once, and what is below the threshold is slewed as fast as the kernel can, for a
-//! short time. Otherwise it is *settled*: never stepped, and slewed within the limit. A clock that may not be stepped
+//! else moved it: then it may be stepped once, and what is below the threshold is slewed as fast as the kernel can, for
+//! a short time. Otherwise it is *settled*: never stepped, and slewed within the limit. A clock that may not be stepped
 //! at all is slewed within the limit always: who forbids jumps does not want the next best thing to a jump either.
 //!
 //! Whatever goes beyond the limits on a change is refused for good: the guard then says the same for ever, and whoever

@@ -6,6 +6,7 @@
 
 mod address;
 pub mod caps;
+pub mod clock_set;
 mod cmsg;
 pub mod lock;
 #[allow(unsafe_code)]
