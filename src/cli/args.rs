@@ -331,6 +331,7 @@ mod tests {
         assert_eq!((args.cluster.as_str(), args.algorithm), ("default", Algorithm::default()));
         assert_eq!((args.clock, args.step_threshold), (ClockKind::Virtual, 100_000_000));
         assert_eq!((args.sched, args.poll_mode), (FifoPriority(None), PollMode::Auto));
+        assert!(!args.no_step && args.on_conflict == OnConflict::Warn && args.drift_file.is_none());
     }
 
     #[test]
@@ -346,7 +347,7 @@ mod tests {
             ("--slew-limit", "100000ppm", "100001ppm"),
             ("--slew-limit", "1ppb", "0"),
             ("--max-change", "1ns", "0"),
-            ("--max-total", "none", "-1s"),
+            ("--max-total", "none", "0s"),
             ("--rate", "0.01", "0.009"),
             ("--rate", "128", "128.1"),
             ("--rounds", "1", "0"),

@@ -23,6 +23,8 @@ use crate::unit::PeerSlot;
 
 /// A suspend shorter than this is none, ns: two readings of two clocks.
 const SUSPENDED_NS_MIN: i64 = 10_000_000;
+/// Readings of the time suspended before it is left to the next tick.
+const SUSPENDED_TRIES: usize = 5;
 /// A tick that comes so late is worth a word, ns: the pipeline promises nothing then until peers have been heard.
 const HELD_UP_NS: i64 = 2_000_000_000;
 
@@ -156,9 +158,13 @@ impl Discipline {
             self.latencies.ring(monotonic_now() - pushed.at_ns);
             self.take(&pushed.event);
         }
-        self.look_at_the_machine();
+        let told = self.look_at_the_machine();
         let reading = self.clock.read()?;
-        self.look_for_interference()?;
+        let interference = self.clock.interference();
+        // A clock that the kernel sets on waking, or that runs by another oscillator, is nobody's interference.
+        if let Some(interference) = interference.filter(|_| self.steering && !told) {
+            self.meet(interference)?;
+        }
         let tick = self.pipeline.tick(reading);
         if let Some(upheaval) = tick.upheaval {
             self.snapshot.upheavals += 1;
@@ -189,22 +195,27 @@ impl Discipline {
         Ok(())
     }
 
-    /// Some of what can happen to an oscillator the machine tells.
-    fn look_at_the_machine(&mut self) {
-        if let Some(now_ns) = suspended_ns() {
+    /// Some of what can happen to an oscillator the machine tells. True if it has told something.
+    fn look_at_the_machine(&mut self) -> bool {
+        let mut told = None;
+        if self.lines.clock_source_changed.swap(false, Ordering::Relaxed) {
+            told = Some(Upheaval::ClockSource);
+        }
+        // More than one try: the first tick after a suspend is the one that must know.
+        if let Some(now_ns) = (0..SUSPENDED_TRIES).find_map(|_| suspended_ns()) {
             let before_ns = self.suspended_ns.replace(now_ns).unwrap_or(now_ns);
             if now_ns - before_ns >= SUSPENDED_NS_MIN {
-                self.pipeline.unsettle(Upheaval::Suspended(now_ns - before_ns));
+                told = Some(Upheaval::Suspended(now_ns - before_ns));
             }
         }
-        if self.lines.clock_source_changed.swap(false, Ordering::Relaxed) {
-            self.pipeline.unsettle(Upheaval::ClockSource);
+        if let Some(why) = told {
+            self.pipeline.unsettle(why);
         }
+        told.is_some()
     }
 
-    /// Only a clock that was commanded a tick ago can be said to have been moved by somebody else.
-    fn look_for_interference(&mut self) -> Result<(), DisciplineEnd> {
-        let Some(interference) = self.clock.interference().filter(|_| self.steering) else { return Ok(()) };
+    /// Somebody else was at a clock that was commanded a tick ago.
+    fn meet(&mut self, interference: Interference) -> Result<(), DisciplineEnd> {
         self.snapshot.interferences += 1;
         self.lines.notes.send(Note::Interference(interference));
         if self.on_conflict == OnConflict::Refuse {

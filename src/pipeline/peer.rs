@@ -7,7 +7,10 @@ use crate::consensus::Voice;
 use crate::consensus::{Algorithm, EdgeModel};
 use crate::filter::{EdgeFilter, FilterKind, Outcome, Pair};
 use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, StampClass};
-use crate::limits::{DRIFT_RATE, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN};
+use crate::limits::{
+    DRIFT_RATE, NONCE_LIFETIME_NS, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN,
+    TRANSMIT_STAMP_WAIT_NS,
+};
 use crate::unit::{PeerSlot, RawTime};
 
 /// V over raw of a sane node: both oscillators at their worst, and its V being slewed (seconds per second).
@@ -18,6 +21,9 @@ const RELATION_RATE_MAX: f64 = 4.0 * OSCILLATOR_RATE_MAX;
 const WARM_SAMPLES: u32 = 16;
 /// Exchanges after which an edge has something to say about wander.
 const WANDER_SAMPLES: u32 = 48;
+
+/// No exchange comes later than this behind another, ns: one that seems to was taken after the own clock was set back.
+const LATE_NS_MAX: i64 = NONCE_LIFETIME_NS + TRANSMIT_STAMP_WAIT_NS;
 
 /// One place of the table.
 pub(super) struct Peer {
@@ -125,13 +131,15 @@ impl Peer {
     /// Looks whether one of the two oscillators has jumped since the edge was last heard; if so, the edge is learnt
     /// anew from this exchange on.
     fn look_for_tear(&mut self, exchange: &Exchange) {
-        if self.heard.is_some_and(|heard| exchange.local_received.since(heard) <= 0) {
+        let behind_ns = self.heard.map_or(-1, |heard| heard.since(exchange.local_received));
+        if (0..=LATE_NS_MAX).contains(&behind_ns) {
             return; // a late one says nothing of the present
         }
         let Some(known) = self.filter.relation(exchange.local_mid()) else { return };
         match Tear::between(&known, exchange) {
             Some(tear) => {
                 self.filter.reset();
+                self.heard = None;
                 (self.tear, self.whole) = (Some(tear), None);
                 (self.admitted, self.rate_at_agreement) = (false, None);
             }

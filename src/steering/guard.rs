@@ -380,7 +380,7 @@ mod tests {
         assert!(steps == [200_000_000] && lag_ns.abs() < 1.0, "{steps:?} {lag_ns}");
         guard.note(Happening::CaughtUp);
         assert!(follow(&mut guard, 200.0 * MS, 10).unwrap().1.is_empty());
-        let (lag_ns, steps) = follow(&mut moved(Limits::default()), 90.0 * MS, 24).unwrap();
+        let (lag_ns, steps) = follow(&mut moved(Limits::default()), 90.0 * MS, 30).unwrap();
         assert!(steps.is_empty() && lag_ns < 1_000.0, "{lag_ns}");
     }
 
