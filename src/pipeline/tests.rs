@@ -417,7 +417,8 @@ fn a_node_whose_oscillator_jumps_knows_that_it_is_itself_and_is_back_within_two_
         );
         assert!(matches!(told[..], [(2, Upheaval::EdgesJumped(_))]), "{told:?}");
         let Upheaval::EdgesJumped(seen_ns) = told[0].1 else { unreachable!() };
-        assert!((seen_ns + jump_ns).abs() < 200_000.0, "{seen_ns}");
+        // The least jump that explains what was seen: intervals known ten seconds ago have grown wide.
+        assert!((seen_ns + jump_ns).abs() < 1_000_000.0, "{seen_ns}");
         assert!(apart_s < 2.0 && lost_s < 3.0 && lost == 0, "{apart_s} {lost_s} {lost}");
         assert_eq!(world.nodes[2].stepped - steps, u32::from(jump_ns.abs() > 1e8), "an upheaval is a new start");
         assert!(world.nodes[2].pipeline.claim().bound_ns < 2.0 * bound_ns);
