@@ -18,6 +18,9 @@ use signal_hook_mio::v1_0::Signals;
 use tracing::{error, info, warn};
 
 use super::answers::Answers;
+use super::discipline::DisciplineEnd;
+use super::keeper::Keeper;
+use super::machine::MachineWatch;
 use super::notes::Note;
 use super::status_socket::StatusSocket;
 use crate::clock::{CardEvent, PhcEvent};
@@ -44,7 +47,7 @@ pub(super) struct Lines {
 /// The other two threads.
 pub(super) struct Threads {
     pub hot: JoinHandle<io::Result<()>>,
-    pub discipline: JoinHandle<io::Result<()>>,
+    pub discipline: JoinHandle<Result<(), DisciplineEnd>>,
 }
 
 pub(super) struct Control {
@@ -61,6 +64,8 @@ pub(super) struct Control {
     lines: Lines,
     addresses: BTreeMap<SocketAddr, String>,
     printing: Option<Printing>,
+    machine: MachineWatch,
+    keeper: Option<Keeper>,
 }
 
 /// Histograms asked for by a signal, as far as they have come.
@@ -72,8 +77,9 @@ struct Printing {
 
 const SIGNALS: Token = Token(0);
 const DISCOVERY: Token = Token(1);
+const CLOCK_SET: Token = Token(2);
 /// The status socket's token; its clients have the ones after it.
-const STATUS: Token = Token(2);
+const STATUS: Token = Token(3);
 /// Notes are looked for this often.
 const TURN: Duration = Duration::from_millis(250);
 /// Histograms that have not come by then are given up, ns.
@@ -87,6 +93,8 @@ impl Control {
         answers: Answers,
         record: Option<RecordWriter>,
         card_names: Vec<(usize, String)>,
+        machine: MachineWatch,
+        keeper: Option<Keeper>,
         lines: Lines,
     ) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
@@ -94,6 +102,9 @@ impl Control {
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         for fd in discovery.fds() {
             poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), DISCOVERY, Interest::READABLE)?;
+        }
+        if let Some(fd) = machine.fd() {
+            poll.registry().register(&mut SourceFd(&fd), CLOCK_SET, Interest::READABLE)?;
         }
         let socket = match socket_path {
             None => None,
@@ -127,6 +138,8 @@ impl Control {
             lines,
             addresses: BTreeMap::new(),
             printing: None,
+            machine,
+            keeper,
         };
         control.take_changes(first);
         Ok(control)
@@ -153,6 +166,10 @@ impl Control {
             }
             self.take_notes();
             self.watch_card_stamps();
+            self.machine.look(now_ns);
+            if let Some(keeper) = &mut self.keeper {
+                keeper.keep(&self.answers.node_view(), now_ns);
+            }
             self.print_latencies(now_ns);
             if let Some(socket) = &mut self.socket {
                 socket.expire(self.poll.registry(), now_ns);
@@ -177,6 +194,7 @@ impl Control {
                     }
                 }
                 DISCOVERY => {}
+                CLOCK_SET => self.machine.clock_set(now_ns),
                 token => {
                     let (answers, registry) = (&mut self.answers, self.poll.registry());
                     if let Some(socket) = &mut self.socket {
@@ -222,7 +240,21 @@ impl Control {
                 Note::Returned(peer) => info!("peer {} at {} is heard again", peer.name, peer.address),
                 Note::Left(peer) => info!("peer {} at {} has given its place up", peer.name, peer.address),
                 Note::State { from, to, used } => log_state(from, to, used),
-                Note::Stepped(by_ns) => warn!("stepped the clock by {:+.6} s, once, at start", by_ns as f64 * 1e-9),
+                Note::Stepped(by_ns) => {
+                    warn!("stepped the clock by {:+.6} s to the cluster's time", by_ns as f64 * 1e-9);
+                    self.machine.explained(monotonic_now());
+                }
+                Note::Interference(interference) => self.machine.interference(interference, monotonic_now()),
+                Note::Upheaval(why) => {
+                    warn!(
+                        "{why}: all that was known of the peers is dropped, nothing is promised, and they are met anew"
+                    );
+                    self.machine.explained(monotonic_now());
+                }
+                Note::HeldUp(ns) => warn!(
+                    "this process was held up for {:.1} s: nothing is promised until peers have been heard again",
+                    ns as f64 * 1e-9
+                ),
                 Note::ClockFailed(code) => {
                     error!("the clock refused a command: {}", io::Error::from_raw_os_error(code));
                 }
@@ -304,11 +336,14 @@ impl Control {
         let hot = threads.hot.join().map_err(|_| anyhow::anyhow!("the hot thread panicked"))?;
         let discipline = threads.discipline.join().map_err(|_| anyhow::anyhow!("the discipline thread panicked"))?;
         self.take_notes();
+        if let Some(keeper) = &mut self.keeper {
+            keeper.last(&self.answers.node_view());
+        }
         if let Some(record) = self.record {
             record.finish()?;
         }
         hot.map_err(|error| anyhow::anyhow!("the socket failed: {error}"))?;
-        discipline.map_err(|error| anyhow::anyhow!("the clock failed: {error}"))?;
+        discipline?;
         match ended {
             Ended::BySignal => info!("ended"),
             Ended::ByThread => anyhow::bail!("a thread ended that should not have"),

@@ -388,6 +388,18 @@ impl Cluster {
                     if over {
                         let (raw, rate) = (node.raw(now), node.clock.rate());
                         node.clock.command(raw, rate, length.nanos() + error.nanos());
+                        node.suspended(length.nanos());
+                        node.poll_at = TrueNs::MAX;
+                        self.arrange_poll(*n);
+                    }
+                }
+            }
+            Fault::Pause { nodes, .. } => {
+                for n in nodes {
+                    let node = &mut self.nodes[*n];
+                    node.oscillator.stop(now, !over);
+                    node.frozen = !over;
+                    if over {
                         node.poll_at = TrueNs::MAX;
                         self.arrange_poll(*n);
                     }
