@@ -17,7 +17,8 @@ use std::process::ExitCode;
 use args::Command;
 use exit::Failure;
 
-/// Does what the command line says. 0: done (of `doctor`: all is good; 1 and 2 are its findings); 1: it could not be done; 2: the command line or a file it names is wrong;
+/// Does what the command line says. 0: done; 1: it could not be done; 2: the command line or a file it names is wrong
+/// (`doctor` means its findings: all is good, less than could be, cannot run);
 /// 128 and the signal's number: ended by that signal before it was done.
 #[must_use]
 pub fn main() -> ExitCode {

@@ -22,6 +22,7 @@
 
 mod exercise;
 mod follow;
+mod median;
 mod peer;
 mod promise;
 mod snapshot;
@@ -38,6 +39,7 @@ use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity,
 use crate::limits::{PEERS_MAX, RATE_HZ_DEFAULT, STAMP_DOUBT_NS_MAX, TICK_NS};
 use crate::steering::{Guard, GuardConfig, Mode, Signs};
 use crate::unit::{NodeId, PeerSlot, RawTime};
+use median::median;
 
 pub use crate::consensus::{ALGORITHMS, Algorithm};
 pub use exercise::Exercise;
@@ -596,16 +598,4 @@ fn lag_ns(mapping: &Mapping, now: Reading) -> f64 {
     let (whole_ns, frac_ns) = mapping.offset_at(now.raw);
     let clock_ns = now.clock.nanos().wrapping_sub(now.raw.nanos());
     whole_ns.wrapping_sub(clock_ns) as f64 + frac_ns
-}
-
-fn median(buffer: &mut [f64; PEERS_MAX], numbers: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut count = 0;
-    for number in numbers {
-        buffer[count] = number;
-        count += 1;
-    }
-    let sorted = &mut buffer[..count];
-    sorted.sort_unstable_by(f64::total_cmp);
-    let upper = *sorted.get(count / 2)?;
-    Some(if count % 2 == 1 { upper } else { (sorted[count / 2 - 1] + upper) / 2.0 })
 }
