@@ -67,7 +67,8 @@ pub const CARDS_MAX: usize = 4;
 /// A card's transmit stamp is waited for this long before the kernel's is used in its place, ns: drivers fetch it from
 /// a work queue, milliseconds later on a loaded machine.
 pub const CARD_STAMP_WAIT_NS: i64 = 20_000_000;
-/// A card's time is told at most this far from the last reading of its clock, ns: as old as any stamp that is waited for.
+/// A card's time is told at most this far from the last reading of its clock, ns: as old as any stamp that is waited
+/// for.
 pub const PHC_AGE_NS_MAX: i64 = 2_000_000_000;
 /// A card whose time is known no better than this is not used, ns: kernel stamps are as good, and packets have no room
 /// to say more.

@@ -87,6 +87,10 @@ const LATENCIES_PATIENCE_NS: i64 = 2_000_000_000;
 
 impl Control {
     /// Registers everything that can wake this thread. `socket_path` is `None` where no status socket can be had.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "everything slow lives on this thread, and each comes from elsewhere"
+    )]
     pub fn new(
         mut discovery: Discovery,
         socket_path: Option<&std::path::Path>,

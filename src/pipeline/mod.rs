@@ -26,6 +26,7 @@ mod conduct;
 mod config;
 mod exercise;
 mod follow;
+mod median;
 mod peer;
 mod promise;
 mod snapshot;
@@ -43,6 +44,7 @@ use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity,
 use crate::limits::{PEERS_MAX, STAMP_DOUBT_NS_MAX};
 use crate::steering::{Guard, Happening, Mode, Refusal, Signs};
 use crate::unit::{PeerSlot, RawTime};
+use median::median;
 
 pub use crate::consensus::{ALGORITHMS, Algorithm};
 pub use crate::filter::Outcome;
@@ -584,16 +586,4 @@ impl Pipeline {
             stamp_doubt_ns: self.stamp_doubt_ns,
         };
     }
-}
-
-fn median(buffer: &mut [f64; PEERS_MAX], numbers: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut count = 0;
-    for number in numbers {
-        buffer[count] = number;
-        count += 1;
-    }
-    let sorted = &mut buffer[..count];
-    sorted.sort_unstable_by(f64::total_cmp);
-    let upper = *sorted.get(count / 2)?;
-    Some(if count % 2 == 1 { upper } else { (sorted[count / 2 - 1] + upper) / 2.0 })
 }

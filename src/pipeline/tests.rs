@@ -76,6 +76,33 @@ fn mesh(name: &str, count: usize, link: Link, seconds: f64, rms_max_ns: f64, see
 }
 
 #[test]
+fn what_is_doubtful_in_the_stamps_of_two_nodes_widens_the_bound_between_them_and_nothing_else() {
+    let doubts = [700.0, 299.5, 0.0];
+    let bounds = |doubts: [f64; 3]| {
+        let mut world = World::new(3, Link::Hw, 7, |_, _| {});
+        world.nodes.iter_mut().zip(doubts).for_each(|(node, doubt_ns)| node.pipeline.set_stamp_doubt(doubt_ns));
+        world.run(10.0, |_| {});
+        let own = world.nodes.iter().map(|node| {
+            let views = node.pipeline.peers.iter().filter_map(|peer| node.pipeline.peer_view(peer));
+            let mut views: Vec<_> = views.map(|view| (view.identity.node, view.bound_ns, view.offset_ns)).collect();
+            views.sort_by_key(|(node, ..)| node.0);
+            (node.config.node, views)
+        });
+        own.collect::<Vec<_>>()
+    };
+    let (with, without) = (bounds(doubts), bounds([0.0; 3]));
+    let doubt_of = |id| doubts[with.iter().position(|(node, _)| *node == id).unwrap()].ceil();
+    for ((node, wider), (_, plain)) in with.iter().zip(&without) {
+        assert_eq!(wider.len(), 2);
+        for ((peer, bound_ns, offset_ns), (_, plain_ns, plain_offset_ns)) in wider.iter().zip(plain) {
+            let expected_ns = plain_ns + doubt_of(*node) + doubt_of(*peer);
+            assert!((bound_ns - expected_ns).abs() < 1e-3, "{bound_ns} instead of {expected_ns}");
+            assert_eq!(offset_ns, plain_offset_ns);
+        }
+    }
+}
+
+#[test]
 fn ten_nodes_with_hardware_stamps_agree_to_nanoseconds() {
     mesh("hw 10", 10, Link::Hw, 80.0, 5.0, 1..4);
 }

@@ -433,7 +433,7 @@ mod tests {
         for _ in 0..20 {
             assert!(guard.advise(0.0, 2.0 * S, 0.5 * S).is_ok());
         }
-        assert!(follow(&mut guard, 2.0 * S, 4).is_err());
+        assert!(follow(&mut guard, 2.0 * S, 8).is_err());
     }
 
     #[test]
