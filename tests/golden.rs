@@ -124,7 +124,7 @@ fn the_table_is_the_golden_one() {
 
 #[test]
 fn a_number_that_moved_by_more_than_three_per_cent_is_another() {
-    assert_eq!(settled("103.00", "100.00"), "103.00");
+    assert_eq!(settled("104.00", "100.00"), "104.00");
     assert_eq!(settled("102.00", "100.00"), "100.00");
     assert_eq!(settled("-0.01", "0.00"), "0.00");
     assert_eq!(settled("-", "100.00"), "-");

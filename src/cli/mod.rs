@@ -23,9 +23,9 @@ use std::process::ExitCode;
 use args::Command;
 use exit::Failure;
 
-/// Does what the command line says. 0: done (of `doctor`: all is good; 1 and 2 are its findings); 1: it could not be done
-/// (of `query`: over the threshold); 2: the command line or a file it names is wrong; 128 and the signal's number: ended
-/// by that signal before it was done.
+/// Does what the command line says. 0: done (of `doctor`: all is good; 1 and 2 are its findings); 1: it could not be
+/// done (of `query`: over the threshold); 2: the command line or a file it names is wrong; 128 and the signal's number:
+/// ended by that signal before it was done.
 #[must_use]
 pub fn main() -> ExitCode {
     let outcome = match args::read(std::env::args_os()) {

@@ -82,7 +82,8 @@ impl Consensus for Rce {
         if view.voices.is_empty() {
             return Verdict::default();
         }
-        // A filtered edge is never worse than a single exchange. Fused as seen from where own V was when the others spoke; what it has moved since is then taken off.
+        // A filtered edge is never worse than a single exchange. Fused as seen from where own V was when the others
+        // spoke; what it has moved since is then taken off.
         self.fill(view.voices, |v| (v.z_ns + view.own_moved_ns, v.edge_var.min(v.noise_var)));
         let phase = self.phase.fuse(&self.inputs, view.own_counts, view.faults, dt_s);
 

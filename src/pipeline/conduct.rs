@@ -1,6 +1,6 @@
 //! At which mean rate a V runs against its raw clock, all its moves of phase included: what a node says is its rate is
-//! only what it means to keep to, and a cluster that is dragged is dragged by moves of phase. Looks at mappings only, so
-//! no path's noise is in it.
+//! only what it means to keep to, and a cluster that is dragged is dragged by moves of phase. Looks at mappings only,
+//! so no path's noise is in it.
 
 /// Memory, seconds.
 const MEMORY_S: f64 = 20.0;

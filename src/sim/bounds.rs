@@ -39,7 +39,8 @@ pub struct Bounds {
     pub rejoined_within: Option<Span>,
     /// ... after at most this.
     pub rejoined_after: Option<Span>,
-    /// So many honest nodes at least must have noticed the liars: rejected a peer, left track, or withdrawn their bound.
+    /// So many honest nodes at least must have noticed the liars: rejected a peer, left track or withdrawn their
+    /// bound.
     pub noticed: Option<usize>,
     /// Nodes that must never have synchronised.
     pub must_not_sync: Vec<usize>,

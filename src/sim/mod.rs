@@ -3,10 +3,10 @@
 //! over seeds) and holds no algorithm: what it measures is the core itself. docs/SIMULATION.md says how to write a
 //! scenario.
 //!
-//! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`card`], [`law`], [`link`] the
-//! physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the engine;
-//! [`scenario`], [`parts`], [`bounds`] what is written down; [`score`], [`limit`], [`run`], [`compare`], [`plot`] what comes
-//! out. [`replay`] stands apart: it feeds the recorded exchanges of a real node through the same pipeline.
+//! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`card`], [`law`],
+//! [`link`] the physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the
+//! engine; [`scenario`], [`parts`], [`bounds`] what is written down; [`score`], [`limit`], [`run`], [`compare`],
+//! [`plot`] what comes out. [`replay`] stands apart: it feeds the recorded exchanges of a real node through the same pipeline.
 
 pub mod bounds;
 pub mod card;
