@@ -3,28 +3,41 @@
 
 mod args;
 mod ask;
+mod check_config;
+mod completions;
 mod demo;
 mod exit;
 mod keygen;
+mod layers;
+#[cfg(test)]
+mod papers;
 mod quantity;
 mod run;
 mod sim;
 mod status;
+mod waitsync;
 
 use std::process::ExitCode;
 
 use args::Command;
 use exit::Failure;
+use layers::Surroundings;
+use status::View;
 
 /// Does what the command line says. 0: done; 1: it could not be done; 2: the command line or a file it names is wrong;
 /// 128 and the signal's number: ended by that signal before it was done.
 #[must_use]
 pub fn main() -> ExitCode {
-    let outcome = match args::read(std::env::args_os()) {
+    let outcome = match args::read_around(std::env::args_os(), &Surroundings::here()) {
         Ok(Command::Run(args)) => run::run(&args),
         Ok(Command::Demo(args)) => demo::demo(&args),
-        Ok(Command::Status(args)) => status::status(&args),
+        Ok(Command::Status(args)) => status::status(&args, View::Status),
+        Ok(Command::Peers(args)) => status::status(&args, View::Peers),
+        Ok(Command::Tracking(args)) => status::status(&args, View::Tracking),
+        Ok(Command::Waitsync(args)) => waitsync::waitsync(&args),
         Ok(Command::Keygen(args)) => keygen::keygen(&args),
+        Ok(Command::CheckConfig(args)) => check_config::check_config(&args),
+        Ok(Command::Completions(args)) => completions::completions(&args),
         Ok(Command::Sim(args)) => sim::sim(&args),
         Err(failure) => Err(failure),
     };

@@ -32,6 +32,7 @@ pub struct Constants {
 }
 
 /// Makes the documents.
+#[derive(Clone)]
 pub struct Answers {
     settings: Settings,
     constants: Constants,
@@ -60,6 +61,12 @@ impl Answers {
         self.listed.clone_from(listed);
     }
 
+    /// Two numbers of which each changes as long as its thread, discipline and hot, does its work.
+    #[must_use]
+    pub fn pulse(&self) -> [u64; 2] {
+        [self.node.version(), self.hot.version()]
+    }
+
     /// The document for a question, or `None` if there is no such question.
     #[must_use]
     pub fn answer(&self, question: &str) -> Option<String> {
@@ -71,7 +78,9 @@ impl Answers {
         Some(document.expect("the documents are plain data") + "\n")
     }
 
-    fn status(&self) -> Status {
+    /// How the node is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
         let snapshot = self.node.read();
         let node = &snapshot.pipeline.node;
         Status {

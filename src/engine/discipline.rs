@@ -15,8 +15,9 @@ use crate::clock::Clock;
 use crate::flow::{Claim, Event, Exchange, PeerIdentity};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::Pipeline;
+use crate::pipeline::tuning::Tuning;
 use crate::report::DisciplineLatencies;
-use crate::sys::seqlock::SeqWriter;
+use crate::sys::seqlock::{SeqReader, SeqWriter};
 use crate::sys::time::{monotonic_now, sleep_until_monotonic};
 use crate::unit::PeerSlot;
 
@@ -26,6 +27,8 @@ pub struct Lines {
     pub ring: RingReceiver,
     /// What this node says of itself, to the hot thread.
     pub claim: SeqWriter<Claim>,
+    /// Limits that may change while it runs, from the control thread.
+    pub tuning: SeqReader<Tuning>,
     /// What is shown, to the control thread.
     pub state: SeqWriter<NodeSnapshot>,
     /// What is logged and recorded, to the control thread.
@@ -50,6 +53,7 @@ pub struct Discipline {
     ticks_per_bit: u32,
     ticks: u32,
     heard: [bool; PEERS_MAX],
+    tuning_version: u64,
 }
 
 impl Discipline {
@@ -71,6 +75,7 @@ impl Discipline {
             ticks_per_bit,
             ticks: 0,
             heard: [false; PEERS_MAX],
+            tuning_version: 0,
         }
     }
 
@@ -97,6 +102,11 @@ impl Discipline {
     }
 
     fn tick(&mut self) -> io::Result<()> {
+        let version = self.lines.tuning.version();
+        if version != self.tuning_version {
+            self.tuning_version = version;
+            self.pipeline.retune(self.lines.tuning.read());
+        }
         while let Some(pushed) = self.lines.ring.pop() {
             self.latencies.ring(monotonic_now() - pushed.at_ns);
             self.take(&pushed.event);

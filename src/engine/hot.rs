@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
 use super::PollMode;
+use super::reload::HotKeys;
 use super::ring::RingSender;
 use super::tickets::{Ticket, Tickets};
 use crate::clock::{Machine, Oscillator, StampConverter};
@@ -58,6 +59,8 @@ pub struct Lines {
     pub claim: SeqReader<Claim>,
     /// Whom to probe, from the control thread.
     pub roster: SeqReader<Roster>,
+    /// Other keys, from the control thread, and where the old ones go.
+    pub keys: HotKeys,
     /// What is told to the control thread.
     pub report: SeqWriter<HotReport>,
     /// Finished exchanges, to the discipline thread.
@@ -199,6 +202,11 @@ impl Hot {
             self.roster_version = version;
             let (now, entropy) = (self.raw_now(), self.entropy.next_u64());
             self.protocol.set_roster(&self.lines.roster.read(), now, entropy);
+        }
+        if let Ok(mut keys) = self.lines.keys.fresh.try_recv() {
+            self.protocol.swap_keys(&mut keys);
+            // The control thread makes room before it sends a set; if it has gone, memory no longer matters.
+            let _control_gone = self.lines.keys.spent.try_send(keys);
         }
         if let Ok(mut empty) = self.lines.latencies_wanted.try_recv() {
             std::mem::swap(&mut empty, &mut self.latencies);

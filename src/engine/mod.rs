@@ -5,17 +5,21 @@
 mod answers;
 mod control;
 mod discipline;
+mod endpoint;
 mod hot;
 pub mod keyfile;
 mod logging;
 mod notes;
 mod poll_mode;
+mod reload;
 mod ring;
+mod service;
 mod settings;
 mod snapshot;
 mod start;
 mod status_socket;
 mod tickets;
 
-pub use settings::{ClockChoice, KeySource, PollMode, Settings};
-pub use start::{StartError, run};
+pub use reload::{Configuration, LIVE_OPTIONS, Reread};
+pub use settings::{ClockChoice, KeySource, LogFormat, PollMode, Settings};
+pub use start::{StartError, run, run_reloadable};

@@ -1,7 +1,9 @@
 //! From settings to a running node: opens what a node needs, in the order in which it may fail, starts the threads, and
 //! stays in the control thread until the end.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,15 +17,17 @@ use tracing::{info, warn};
 use super::answers::{Answers, Constants};
 use super::control::{self, Control, Threads};
 use super::discipline::{self, Discipline};
+use super::endpoint::Endpoint;
 use super::hot::{self, Hot, HotReport, WAKER};
 use super::notes::notes;
 use super::poll_mode::{self, Chosen};
+use super::reload::{Configuration, Reloading, Reread};
 use super::ring::ring;
 use super::snapshot::NodeSnapshot;
-use super::{ClockChoice, KeySource, PollMode, Settings};
-use super::{keyfile, logging};
+use super::{ClockChoice, PollMode, Settings};
+use super::{logging, reload};
 use crate::clock::{Clock, Machine, Oscillator, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
-use crate::discovery::{self, Dirs, Discovery, LOCAL_KEY_ID, StaticPeer, load_or_create_local_key, prepare_dir};
+use crate::discovery::{self, Dirs, Discovery, StaticPeer, prepare_dir};
 use crate::exchange::{self, Protocol, Roster};
 use crate::flow::{Claim, Mapping, StampClass};
 use crate::limits::{PEERS_MAX, TICK_NS};
@@ -34,8 +38,8 @@ use crate::sys::rt;
 use crate::sys::seqlock::seqlock;
 use crate::sys::socket::{SocketOptions, StampedSocket};
 use crate::sys::time::raw_now;
-use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, VirtualTime};
-use crate::wire::{Identity, Keyring};
+use crate::unit::{BootId, ClusterId, Name, NodeId, VirtualTime};
+use crate::wire::Identity;
 
 /// Why a node did not start because of what it was told; one sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +63,34 @@ const STACK_BYTES: usize = 256 * 1024;
 /// # Errors
 /// What it was told cannot be done, or a thread failed; one sentence.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    logging::start(&settings.log_level)?;
+    start(settings, None, None)
+}
+
+/// Runs a node until a signal ends it; SIGHUP reads the configuration again.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_reloadable(first: Reread, configuration: Box<dyn Configuration>) -> anyhow::Result<()> {
+    let Reread { settings, said, file } = first;
+    start(settings, Some((configuration, said)), file.as_deref())
+}
+
+fn start(
+    settings: Settings,
+    configuration: Option<(Box<dyn Configuration>, BTreeMap<String, String>)>,
+    file: Option<&Path>,
+) -> anyhow::Result<()> {
+    let log = logging::start(&settings.log_level, settings.log_format)?;
+    if let Some(file) = file {
+        info!("options are read from {}", file.display());
+    }
     let usual = Dirs::of_this_user();
     let (runtime_dir, runtime_usable) = runtime_dir(&settings, usual.runtime);
     let state_dir = settings.state_dir.clone().unwrap_or(usual.state);
     if let Err(error) = prepare_dir(&state_dir) {
         warn!("{error}; going on without: nothing will be found again after a restart");
     }
-    let keys = keyring(&settings, &runtime_dir)?;
+    let keys = reload::keys(&settings, &runtime_dir)?;
     let algorithm = Algorithm::named(&settings.algorithm)?;
     let peers = StaticPeer::parse_list(&settings.peers).map_err(StartError::Peer)?;
 
@@ -102,7 +126,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let now = oscillator.node_raw(raw_now());
     let config = exchange::Config {
         identity,
-        keys,
+        keys: keys.ring.clone(),
         rate_hz: settings.rate_hz,
         rounds: settings.rounds,
         capacity: PEERS_MAX,
@@ -127,6 +151,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let (report_writer, report_reader) = seqlock(HotReport::default());
     let (state_writer, state_reader) = seqlock(NodeSnapshot::new(&pipeline, clock.segments()));
     let (ring_sender, ring_receiver) = ring();
+    let (tuning_writer, tuning) = seqlock(reload::tuning(&settings));
+    let (reloading, hot_keys) = Reloading::new(configuration, &settings, &runtime_dir, &keys, log, tuning_writer);
     let (note_sender, note_receiver) = notes();
     let (hot_wanted_sender, hot_wanted) = bounded(1);
     let (hot_latencies_sender, hot_latencies) = bounded(1);
@@ -139,6 +165,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let hot_lines = hot::Lines {
         claim: claim_reader,
         roster: roster_reader,
+        keys: hot_keys,
         report: report_writer,
         ring: ring_sender,
         latencies_wanted: hot_wanted,
@@ -149,6 +176,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let discipline_lines = discipline::Lines {
         ring: ring_receiver,
         claim: claim_writer,
+        tuning,
         state: state_writer,
         notes: note_sender,
         latencies_wanted: discipline_wanted,
@@ -181,7 +209,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let socket_path = socket_path(&settings, &runtime_dir, runtime_usable, listen.port());
     let recording = record.is_some();
-    let control = Control::new(discovery, socket_path.as_deref(), answers, record, control_lines)?;
+    let endpoint = open_endpoint(settings.metrics, &answers)?;
+    let control = Control::new(discovery, socket_path.as_deref(), answers, record, reloading, endpoint, control_lines)?;
 
     info!(
         "{} of cluster {} listens on {listen} as {}; clock {}, algorithm {}, stamps by {}; poll mode {}: {}",
@@ -252,30 +281,6 @@ fn spawn(settings: &Settings, hot: Hot, discipline: Discipline) -> anyhow::Resul
     Ok(Threads { hot, discipline })
 }
 
-fn keyring(settings: &Settings, runtime_dir: &Path) -> anyhow::Result<Keyring> {
-    let mut keys = Keyring::new();
-    match &settings.keys {
-        KeySource::File(path) => {
-            for line in keyfile::read(path)? {
-                let owner = line.node.as_deref().map(|name| NodeId::derive(&settings.cluster, name));
-                keys.insert(KeyId(line.id), &line.bytes, owner).with_context(|| path.display().to_string())?;
-            }
-        }
-        KeySource::Inline(text) => {
-            let line = keyfile::inline(text)?;
-            keys.insert(KeyId(line.id), &line.bytes, None)?;
-        }
-        KeySource::LocalUser => {
-            if !settings.listen.ip().is_loopback() {
-                return Err(StartError::NoKey(settings.listen.ip()).into());
-            }
-            let key = load_or_create_local_key(runtime_dir)?;
-            keys.insert(LOCAL_KEY_ID, key.as_slice(), None)?;
-        }
-    }
-    Ok(keys)
-}
-
 fn open_clock(choice: ClockChoice, epoch_raw_ns: i64) -> anyhow::Result<(Box<dyn Clock>, Oscillator)> {
     match choice {
         ClockChoice::System => {
@@ -287,6 +292,14 @@ fn open_clock(choice: ClockChoice, epoch_raw_ns: i64) -> anyhow::Result<(Box<dyn
             Ok((Box::new(VirtualClock::new(Machine, oscillator)), oscillator))
         }
     }
+}
+
+fn open_endpoint(address: Option<SocketAddr>, answers: &Answers) -> anyhow::Result<Option<Endpoint>> {
+    let Some(address) = address else { return Ok(None) };
+    let endpoint = Endpoint::start(address, answers.clone());
+    let endpoint = endpoint.with_context(|| format!("cannot listen for monitoring at {address} (--metrics)"))?;
+    info!("metrics are at http://{}/metrics", endpoint.address);
+    Ok(Some(endpoint))
 }
 
 fn open_record(path: Option<&Path>, settings: &Settings) -> anyhow::Result<Option<RecordWriter>> {

@@ -26,6 +26,7 @@ mod peer;
 mod promise;
 mod snapshot;
 mod standing;
+pub mod tuning;
 
 #[cfg(test)]
 mod testbed;

@@ -4,15 +4,19 @@
 mod clock_view;
 mod histogram;
 mod human;
+mod metrics;
 mod record;
 mod status;
 mod status_text;
 mod table;
+mod tracking;
 
 pub use clock_view::{ClockView, OscillatorView, Precise, SegmentView};
-pub use histogram::{DisciplineLatencies, HotLatencies, latency_table, print_latencies};
+pub use histogram::{DisciplineLatencies, HotLatencies, Latencies, latency_table, print_latencies};
 pub use human::{frequency_text, offset_text, span_text};
+pub use metrics::{Exposition, metrics_text};
 pub use record::{RECORD_LEN, RecordError, RecordReader, RecordWriter};
 pub use status::{ClockStatus, PeerStatus, Status};
 pub use status_text::status_text;
 pub use table::{Align, Table};
+pub use tracking::{Peers, Tracking, max_skew_ns};
