@@ -147,8 +147,8 @@ pub(super) struct RunArgs {
     /// What to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = quantity::log_filter)]
     pub log_level: String,
-    /// Form of log lines: text for people, journal for systemd's, json for programs; auto is journal where standard error
-    /// is the journal
+    /// Form of log lines: text for people, journal for systemd's, json for programs; auto is journal where standard
+    /// error is the journal
     #[arg(long, value_name = "FORM", default_value = "auto", value_parser = log_format())]
     pub log_format: LogFormat,
     /// End when the process with this id, which must be the parent, ends; for `llts demo`

@@ -1,6 +1,6 @@
 //! The papers that are made from the description of the command line, so that they cannot say anything else: the man
-//! pages and completions under packaging, and the commented docs/llts.example.toml. They are committed; these tests compare them, and
-//! write them anew with `LLTS_BLESS=1 cargo test --lib cli::papers`.
+//! pages and completions under packaging, and the commented docs/llts.example.toml. They are committed; these tests
+//! compare them, and write them anew with `LLTS_BLESS=1 cargo test --lib cli::papers`.
 
 use std::path::{Path, PathBuf};
 
@@ -121,12 +121,13 @@ fn config_page(run: &Command) -> String {
         ".TH llts.toml 5 \"\" \"llts {version}\" \"llts manual\"\n\
          .SH NAME\nllts.toml \\- configuration file of llts(8)\n\
          .SH DESCRIPTION\n\
-         A TOML file with the options of\n.BR llts\\-run (8),\none a line, named as on the command line without the two \
-         dashes. Spans of time and rates are texts with a unit (\"100ms\", \"20ppm\"), flags are true or false, \
-         .I peers\nmay be a list. A key that is unknown or given twice, or a value that cannot be read, is refused \
-         with its line and column.\n.PP\n\
+         A TOML file with the options of\n.BR llts\\-run (8),\none a line, named as on the command line without the \
+         two dashes. Spans of time and rates are texts with a unit (\"100ms\", \"20ppm\"), flags are true or \
+         false,\n.I peers\nmay be a list. A key that is unknown or given twice, or a value that cannot be read, is \
+         refused with its line and column.\n.PP\n\
          What is given on the command line wins over a variable of the environment (LLTS_ and the name of the option \
-         in capitals, as LLTS_LISTEN_ADDR), and that wins over the file. A flag can be taken back with \\-\\-FLAG=false.\n\
+         in capitals, as LLTS_LISTEN_ADDR), and that wins over the file. A flag can be taken back with \
+         \\-\\-FLAG=false.\n\
          .PP\nOn SIGHUP the file is read again. If anything in it is wrong, nothing changes and the reason is logged.\n\
          .SH KEYS\n"
     );
@@ -142,8 +143,8 @@ fn config_page(run: &Command) -> String {
     }
     page += ".SH FILES\n.TP\n/etc/llts/llts.toml\nRead if it is there and no other is named with \\-\\-config.\n\
              .TP\n/etc/llts/keys\nWhere the package expects keys (key\\-file): one a line, a number from 1 to 65535, \
-             then HEX: or B64: and the key, perhaps node=NAME for a key of one peer. The file belongs to root or to the \
-             user that runs llts, mode 0600.\n\
+             then HEX: or B64: and the key, perhaps node=NAME for a key of one peer. The file belongs to root or to \
+             the user that runs llts, mode 0600.\n\
              .SH EXAMPLE\n.nf\nlisten\\-addr = \"[::]:4123\"\nkey\\-file = \"/etc/llts/keys\"\n\
              peers = [\"db1\", \"db2\", \"db3\"]\nclock = \"system\"\n.fi\n\
              .SH SEE ALSO\n.BR llts (8),\n.BR llts\\-run (8),\n.BR llts\\-check\\-config (8)\n";
