@@ -218,6 +218,7 @@ fn what_is_served_is_what_both_formats_demand_and_what_the_status_says() {
         read(&text, open).unwrap_or_else(|fault| panic!("{fault}\n{text}"))
     };
     // Histograms are handed over once a second.
+    wait_for("a bound", 20.0, || nodes[1].status().is_some_and(|status| status.bound_ns.is_some()));
     wait_for("histograms", 20.0, || value(&served(false), "llts_path_delay_seconds", &[("le", "+Inf")]) > 0.0);
     let families = served(false);
     let open = served(true);

@@ -329,6 +329,7 @@ mod tests {
     fn with_file(text: &str, line: &str, variables: &[(&str, &str)]) -> Result<args::RunArgs, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
         read(&format!("{line} --config {}", file.path().display()), &around(variables))
     }
 
