@@ -1,7 +1,7 @@
 //! What the service manager is told (systemd's notify protocol): that the node is up, that it reads its configuration
 //! again, how it is doing in a line, and that it is alive. Alive means that both other threads have moved since the
-//! last time: a daemon that answers but no longer keeps time is to be ended and started again. Without a service manager
-//! nothing of this happens.
+//! last time: a daemon that answers but no longer keeps time is to be ended and started again. Without a service
+//! manager nothing of this happens.
 
 use sd_notify::NotifyState;
 
