@@ -39,6 +39,7 @@ pub struct Constants {
 const PACKETS_BEFORE_COMPLAINT: u64 = 64;
 
 /// Makes the documents.
+#[derive(Clone)]
 pub struct Answers {
     settings: Settings,
     constants: Constants,
@@ -65,6 +66,12 @@ impl Answers {
     /// The addresses that are probed from now on.
     pub fn set_listed(&mut self, listed: &BTreeMap<SocketAddr, String>) {
         self.listed.clone_from(listed);
+    }
+
+    /// Two numbers of which each changes as long as its thread, discipline and hot, does its work.
+    #[must_use]
+    pub fn pulse(&self) -> [u64; 2] {
+        [self.node.version(), self.hot.version()]
     }
 
     /// The document for a question, or `None` if there is no such question.
@@ -123,7 +130,9 @@ impl Answers {
             .collect()
     }
 
-    fn status(&self) -> Status {
+    /// How the node is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
         let snapshot = self.node.read();
         let node = &snapshot.pipeline.node;
         Status {

@@ -15,8 +15,9 @@ use crate::clock::{CardTimes, Cards, Clock};
 use crate::flow::{Claim, Event, Exchange, PeerIdentity};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::Pipeline;
+use crate::pipeline::tuning::Tuning;
 use crate::report::DisciplineLatencies;
-use crate::sys::seqlock::SeqWriter;
+use crate::sys::seqlock::{SeqReader, SeqWriter};
 use crate::sys::time::{monotonic_now, raw_now, sleep_until_monotonic};
 use crate::unit::PeerSlot;
 
@@ -28,6 +29,8 @@ pub struct Lines {
     pub claim: SeqWriter<Claim>,
     /// What the cards' clocks show, to the hot thread.
     pub cards: SeqWriter<CardTimes>,
+    /// Limits that may change while it runs, from the control thread.
+    pub tuning: SeqReader<Tuning>,
     /// What is shown, to the control thread.
     pub state: SeqWriter<NodeSnapshot>,
     /// What is logged and recorded, to the control thread.
@@ -53,6 +56,7 @@ pub struct Discipline {
     ticks_per_bit: u32,
     ticks: u32,
     heard: [bool; PEERS_MAX],
+    tuning_version: u64,
 }
 
 impl Discipline {
@@ -82,6 +86,7 @@ impl Discipline {
             ticks_per_bit,
             ticks: 0,
             heard: [false; PEERS_MAX],
+            tuning_version: 0,
         }
     }
 
@@ -108,6 +113,11 @@ impl Discipline {
     }
 
     fn tick(&mut self) -> io::Result<()> {
+        let version = self.lines.tuning.version();
+        if version != self.tuning_version {
+            self.tuning_version = version;
+            self.pipeline.retune(self.lines.tuning.read());
+        }
         while let Some(pushed) = self.lines.ring.pop() {
             self.latencies.ring(monotonic_now() - pushed.at_ns);
             self.take(&pushed.event);

@@ -5,14 +5,17 @@
 mod answers;
 mod control;
 mod discipline;
+mod endpoint;
 mod hot;
 pub mod keyfile;
 mod logging;
 mod notes;
 mod poll_mode;
 mod privileges;
+mod reload;
 mod ring;
 pub mod saturn;
+mod service;
 mod settings;
 mod snapshot;
 mod stamping;
@@ -21,6 +24,7 @@ mod status_socket;
 mod tickets;
 mod watch;
 
-pub use settings::{ClockChoice, KeySource, PollMode, Settings, Timestamps};
-pub use start::{StartError, run};
+pub use reload::{Configuration, LIVE_OPTIONS, Reread};
+pub use settings::{ClockChoice, KeySource, LogFormat, PollMode, Settings, Timestamps};
+pub use start::{StartError, run, run_reloadable};
 pub use watch::{Look, Watch, WatchSettings};

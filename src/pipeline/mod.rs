@@ -27,6 +27,7 @@ mod peer;
 mod promise;
 mod snapshot;
 mod standing;
+pub mod tuning;
 mod wander;
 
 #[cfg(test)]
