@@ -16,7 +16,7 @@ use crate::engine::LIVE_OPTIONS;
 const LINE_CHARS: usize = 100;
 
 /// What stands in the example for options that have no default of their own, as TOML.
-const EXAMPLES: [(&str, &str); 13] = [
+const EXAMPLES: [(&str, &str); 16] = [
     ("port", "4123"),
     ("listen-addr", "\"[::]:4123\""),
     ("name", "\"db1\""),
@@ -26,6 +26,9 @@ const EXAMPLES: [(&str, &str); 13] = [
     ("faults", "1"),
     ("virtual-offset", "\"10ms\""),
     ("virtual-drift", "\"20ppm\""),
+    ("iface", "[\"eth0\"]"),
+    ("phc", "\"/dev/ptp0\""),
+    ("user", "\"llts\""),
     ("cpu", "3"),
     ("runtime-dir", "\"/run/llts\""),
     ("state-dir", "\"/var/lib/llts\""),

@@ -85,6 +85,12 @@ impl Answers {
         Some(document.expect("the documents are plain data") + "\n")
     }
 
+    /// Interfaces by the number of their card's clock.
+    #[must_use]
+    pub fn card_names(&self) -> Vec<(usize, String)> {
+        self.constants.cards.iter().map(|card| (card.clock, card.device.clone())).collect()
+    }
+
     /// What the driver of a card promised and did not do, once enough packets have passed to tell.
     #[must_use]
     pub fn broken_promise(&self) -> Option<String> {

@@ -104,7 +104,6 @@ impl Control {
         socket_path: Option<&std::path::Path>,
         answers: Answers,
         record: Option<RecordWriter>,
-        card_names: Vec<(usize, String)>,
         reloading: Reloading,
         endpoint: Option<Endpoint>,
         lines: Lines,
@@ -131,6 +130,7 @@ impl Control {
                 }
             },
         };
+        let card_names = answers.card_names();
         let service = Service::here(monotonic_now(), answers.pulse());
         let first = discovery.poll(monotonic_now());
         let mut control = Control {

@@ -211,7 +211,6 @@ fn start(
         stop: Arc::clone(&stop),
     };
     let stamps = if shown.is_empty() { promise.as_str() } else { "the card where it can" };
-    let card_names = shown.iter().map(|card| (card.clock, card.device.clone())).collect();
     let constants =
         Constants { listen, clock: clock.kind(), epoch_raw_ns, oscillator, poll_mode: chosen.clone(), cards: shown };
     let answers = Answers::new(&settings, constants, state_reader, report_reader);
@@ -240,16 +239,7 @@ fn start(
     let socket_path = socket_path(&settings, &runtime_dir, runtime_usable, listen.port());
     let recording = record.is_some();
     let endpoint = open_endpoint(settings.metrics, &answers, &plan)?;
-    let control = Control::new(
-        discovery,
-        socket_path.as_deref(),
-        answers,
-        record,
-        card_names,
-        reloading,
-        endpoint,
-        control_lines,
-    )?;
+    let control = Control::new(discovery, socket_path.as_deref(), answers, record, reloading, endpoint, control_lines)?;
 
     info!(
         "{} of cluster {} listens on {listen} as {}; clock {}, algorithm {}, stamps by {}; poll mode {}: {}",

@@ -165,7 +165,7 @@ impl Watch {
                 self.sweep();
             }
             let until_due_ns = self.serve()?;
-            let wait_ns = until_due_ns.min(until_ns - now_ns).min(SWEEP_NS).max(0);
+            let wait_ns = until_due_ns.min(until_ns - now_ns).clamp(0, SWEEP_NS);
             match self.poll.poll(&mut events, Some(Duration::from_nanos(wait_ns as u64))) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
