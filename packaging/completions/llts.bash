@@ -19,11 +19,17 @@ _llts() {
             llts,check-config)
                 cmd="llts__subcmd__check__subcmd__config"
                 ;;
+            llts,compare)
+                cmd="llts__subcmd__compare"
+                ;;
             llts,completions)
                 cmd="llts__subcmd__completions"
                 ;;
             llts,demo)
                 cmd="llts__subcmd__demo"
+                ;;
+            llts,doctor)
+                cmd="llts__subcmd__doctor"
                 ;;
             llts,help)
                 cmd="llts__subcmd__help"
@@ -34,8 +40,17 @@ _llts() {
             llts,peers)
                 cmd="llts__subcmd__peers"
                 ;;
+            llts,query)
+                cmd="llts__subcmd__query"
+                ;;
+            llts,replay)
+                cmd="llts__subcmd__replay"
+                ;;
             llts,run)
                 cmd="llts__subcmd__run"
+                ;;
+            llts,saturn)
+                cmd="llts__subcmd__saturn"
                 ;;
             llts,sim)
                 cmd="llts__subcmd__sim"
@@ -49,14 +64,23 @@ _llts() {
             llts,waitsync)
                 cmd="llts__subcmd__waitsync"
                 ;;
+            llts,watch)
+                cmd="llts__subcmd__watch"
+                ;;
             llts__subcmd__help,check-config)
                 cmd="llts__subcmd__help__subcmd__check__subcmd__config"
+                ;;
+            llts__subcmd__help,compare)
+                cmd="llts__subcmd__help__subcmd__compare"
                 ;;
             llts__subcmd__help,completions)
                 cmd="llts__subcmd__help__subcmd__completions"
                 ;;
             llts__subcmd__help,demo)
                 cmd="llts__subcmd__help__subcmd__demo"
+                ;;
+            llts__subcmd__help,doctor)
+                cmd="llts__subcmd__help__subcmd__doctor"
                 ;;
             llts__subcmd__help,help)
                 cmd="llts__subcmd__help__subcmd__help"
@@ -67,8 +91,17 @@ _llts() {
             llts__subcmd__help,peers)
                 cmd="llts__subcmd__help__subcmd__peers"
                 ;;
+            llts__subcmd__help,query)
+                cmd="llts__subcmd__help__subcmd__query"
+                ;;
+            llts__subcmd__help,replay)
+                cmd="llts__subcmd__help__subcmd__replay"
+                ;;
             llts__subcmd__help,run)
                 cmd="llts__subcmd__help__subcmd__run"
+                ;;
+            llts__subcmd__help,saturn)
+                cmd="llts__subcmd__help__subcmd__saturn"
                 ;;
             llts__subcmd__help,sim)
                 cmd="llts__subcmd__help__subcmd__sim"
@@ -82,6 +115,9 @@ _llts() {
             llts__subcmd__help,waitsync)
                 cmd="llts__subcmd__help__subcmd__waitsync"
                 ;;
+            llts__subcmd__help,watch)
+                cmd="llts__subcmd__help__subcmd__watch"
+                ;;
             *)
                 ;;
         esac
@@ -89,7 +125,7 @@ _llts() {
 
     case "${cmd}" in
         llts)
-            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help --version demo status peers tracking waitsync keygen check-config completions sim run help"
+            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help --version demo status doctor watch query peers tracking waitsync keygen check-config completions sim saturn compare replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -144,7 +180,7 @@ _llts() {
                     return 0
                     ;;
                 --algorithm)
-                    COMPREPLY=($(compgen -W "rce rce-floor average" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "rce rce-kalman average lynch-welch trimmed-mean median marzullo saturn regression tree" -- "${cur}"))
                     return 0
                     ;;
                 --faults)
@@ -164,6 +200,22 @@ _llts() {
                     return 0
                     ;;
                 --step-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timestamps)
+                    COMPREPLY=($(compgen -W "auto hardware kernel user" -- "${cur}"))
+                    return 0
+                    ;;
+                --iface)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --phc)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -236,6 +288,36 @@ _llts() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        llts__subcmd__compare)
+            opts="-h --scenarios --algorithms --seeds --json --markdown --plot --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --scenarios)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --algorithms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seeds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --plot)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         llts__subcmd__completions)
             opts="-h --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -266,7 +348,7 @@ _llts() {
                     return 0
                     ;;
                 --algorithm)
-                    COMPREPLY=($(compgen -W "rce rce-floor average" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "rce rce-kalman average lynch-welch trimmed-mean median marzullo saturn regression tree" -- "${cur}"))
                     return 0
                     ;;
                 --poll-mode)
@@ -292,8 +374,34 @@ _llts() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        llts__subcmd__doctor)
+            opts="-h --iface --peer --port --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --iface)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --peer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         llts__subcmd__help)
-            opts="demo status peers tracking waitsync keygen check-config completions sim run help"
+            opts="demo status doctor watch query peers tracking waitsync keygen check-config completions sim saturn compare replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -307,6 +415,20 @@ _llts() {
             return 0
             ;;
         llts__subcmd__help__subcmd__check__subcmd__config)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__help__subcmd__compare)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -335,6 +457,20 @@ _llts() {
             return 0
             ;;
         llts__subcmd__help__subcmd__demo)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -390,7 +526,49 @@ _llts() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        llts__subcmd__help__subcmd__query)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__help__subcmd__replay)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         llts__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__help__subcmd__saturn)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -460,6 +638,20 @@ _llts() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        llts__subcmd__help__subcmd__watch)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         llts__subcmd__keygen)
             opts="-h --id --out --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -508,8 +700,68 @@ _llts() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        llts__subcmd__query)
+            opts="-h --cluster --key-file --hmac-key --runtime-dir --rounds --threshold --timeout --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hmac-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runtime-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__replay)
+            opts="-h --algorithm --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --algorithm)
+                    COMPREPLY=($(compgen -W "rce rce-kalman average lynch-welch trimmed-mean median marzullo saturn regression tree" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         llts__subcmd__run)
-            opts="-h --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help"
+            opts="-h --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -564,7 +816,7 @@ _llts() {
                     return 0
                     ;;
                 --algorithm)
-                    COMPREPLY=($(compgen -W "rce rce-floor average" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "rce rce-kalman average lynch-welch trimmed-mean median marzullo saturn regression tree" -- "${cur}"))
                     return 0
                     ;;
                 --faults)
@@ -584,6 +836,22 @@ _llts() {
                     return 0
                     ;;
                 --step-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timestamps)
+                    COMPREPLY=($(compgen -W "auto hardware kernel user" -- "${cur}"))
+                    return 0
+                    ;;
+                --iface)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --phc)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -642,8 +910,62 @@ _llts() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        llts__subcmd__saturn)
+            opts="-h --listen-addr --master-addr --hmac-key --key-file --name --rounds --interval --threshold --log-level --json --compat --allow-default-key --virtual-offset --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --listen-addr)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --master-addr)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hmac-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "error warn info debug" -- "${cur}"))
+                    return 0
+                    ;;
+                --virtual-offset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         llts__subcmd__sim)
-            opts="-h --list --explain --algorithm --seeds --seed --json --plot --help"
+            opts="-h --all --list --explain --algorithm --seeds --seed --json --plot --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -748,6 +1070,76 @@ _llts() {
                     return 0
                     ;;
                 --runtime-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__watch)
+            opts="-h --peers --peers-file --socket --cluster --key-file --hmac-key --runtime-dir --rate --rounds --interval --count --threshold --exec --webhook --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --peers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --peers-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hmac-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runtime-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --webhook)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
