@@ -475,7 +475,7 @@ mod tests {
     #[test]
     fn options_have_the_defaults_that_their_help_promises() {
         let args = run_args("llts run");
-        assert_eq!((args.rate, args.rounds, args.role), (8.0, 8, Role::Peer));
+        assert_eq!((args.rate, args.rounds, args.role), (8.0, 32, Role::Peer));
         assert_eq!((args.cluster.as_str(), args.algorithm), ("default", Algorithm::default()));
         assert_eq!((args.clock, args.step_threshold), (ClockKind::Virtual, 100_000_000));
         assert_eq!((args.sched, args.poll_mode), (FifoPriority(None), PollMode::Auto));

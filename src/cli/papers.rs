@@ -292,7 +292,8 @@ fn every_llts_command_in_the_papers_is_understood() {
                 continue;
             }
             let start = words.iter().take(5).rposition(|word| *word == "llts").unwrap_or(start);
-            let words = words[start..].iter().map(|word| word.trim_matches('\''));
+            let words = words[start..].iter().take_while(|word| **word != "#");
+            let words = words.map(|word| word.trim_matches('\''));
             args::command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{paper}: {line}: {error}"));
             understood += 1;
         }
