@@ -74,7 +74,8 @@ pub const CARDS_MAX: usize = 4;
 /// A card's transmit stamp is waited for this long before the kernel's is used in its place, ns: drivers fetch it from
 /// a work queue, milliseconds later on a loaded machine.
 pub const CARD_STAMP_WAIT_NS: i64 = 20_000_000;
-/// A card's time is told at most this far from the last reading of its clock, ns: as old as any stamp that is waited for.
+/// A card's time is told at most this far from the last reading of its clock, ns: as old as any stamp that is waited
+/// for.
 pub const PHC_AGE_NS_MAX: i64 = 2_000_000_000;
 /// A card whose time is known no better than this is not used, ns: kernel stamps are as good, and packets have no room
 /// to say more.
@@ -100,6 +101,9 @@ pub const HYBRID_SPIN_NS: i64 = 50_000;
 pub const TICK_HZ: i64 = 32;
 /// Time between two steering ticks, ns.
 pub const TICK_NS: i64 = 1_000_000_000 / TICK_HZ;
+
+/// A claim that no tick has renewed for this long promises nothing any more, ns.
+pub const CLAIM_AGE_NS_MAX: i64 = 1_000_000_000;
 
 /// No oscillator of a working server is further from nominal than this (seconds per second).
 pub const OSCILLATOR_RATE_MAX: f64 = 500e-6;
@@ -136,6 +140,7 @@ const _: () = assert!(CANDIDATES_MAX < PEERS_MAX);
 const _: () = assert!(KEYS_MAX >= 2 + 2 * PEERS_MAX, "two live keys for every peer");
 const _: () = assert!(KEY_BYTES_MIN >= 16 && KEY_BYTES_MAX == 64);
 const _: () = assert!(TICK_HZ >= 8 && TICK_HZ <= 64 && 1_000_000_000 % TICK_HZ == 0);
+const _: () = assert!(CLAIM_AGE_NS_MAX >= 8 * TICK_NS, "an ordinary late tick must not end a promise");
 const _: () = assert!(SILENCE_NS_MIN >= NONCE_LIFETIME_NS, "a peer must not leave while its answer is still good");
 const _: () = assert!(PHC_RATE_MAX >= 2.0 * OSCILLATOR_RATE_MAX);
 const _: () = assert!(CARD_STAMP_WAIT_NS < TRANSMIT_STAMP_WAIT_NS && PHC_AGE_NS_MAX <= TRANSMIT_STAMP_WAIT_NS);

@@ -95,6 +95,20 @@ fn a_node_killed_without_warning_disturbs_nobody_and_agrees_again_when_it_is_bac
     assert!(nodes.iter().any(|n| n.log().contains("has fallen silent")));
 }
 
+#[test]
+fn a_node_that_was_held_up_says_so_and_agrees_and_promises_again() {
+    let lab = Lab::new();
+    let nodes = cluster(&lab, 3);
+    wait_for("three nodes agree", 10.0, || agreed(&all(&nodes)));
+    nodes[1].signal(Signal::SIGSTOP);
+    sleep(Duration::from_secs(4));
+    nodes[1].signal(Signal::SIGCONT);
+    wait_for("it says that it was held up", 5.0, || nodes[1].log().contains("this process was held up for"));
+    let promises = |node: &Daemon| node.status().is_some_and(|s| s.state == "track" && s.bound_ns.is_some());
+    wait_for("it agrees and promises again", 5.0, || agreed(&all(&nodes)) && nodes.iter().all(promises));
+    assert!(nodes.iter().all(|node| node.counter("upheavals") == 0), "nobody's oscillator has jumped");
+}
+
 /// Well sealed datagrams that must change nothing however often they come: of another cluster, in the target's own
 /// name, and an answer to a question that was never asked.
 fn sealed_datagrams(lab: &Lab, target: &str) -> [[u8; DATAGRAM_LEN]; 3] {

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use llts::engine::{self, ClockChoice, KeySource, PollMode, Settings, Timestamps};
+use llts::engine::{self, ClockChoice, KeySource, OnConflict, PollMode, Settings, Timestamps};
 use llts::flow::Role;
+use llts::pipeline::Limits;
 
 /// Counts allocations by thread id.
 struct Counting;
@@ -54,11 +55,13 @@ fn settings(name: &str, port: u16, dir: &std::path::Path, poll_mode: PollMode) -
         algorithm: "rce".to_owned(),
         faults: None,
         clock: ClockChoice::Virtual { offset_ns: 1_000_000, drift: 20e-6 },
-        step_threshold_ns: 100_000_000,
         timestamps: Timestamps::Auto,
         interfaces: Vec::new(),
         phc: None,
         user: None,
+        limits: Limits::default(),
+        on_conflict: OnConflict::Warn,
+        drift_file: None,
         cpu: None,
         fifo: None,
         mlock: false,

@@ -19,7 +19,7 @@ use super::saturn::SaturnArgs;
 use super::sim::SimArgs;
 use super::watch::WatchArgs;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
-use crate::engine::{LogFormat, PollMode, Timestamps};
+use crate::engine::{LogFormat, OnConflict, PollMode, Timestamps};
 use crate::flow::Role;
 use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, ROUNDS_MAX};
 use crate::pipeline::{ALGORITHMS, Algorithm};
@@ -132,7 +132,7 @@ pub(super) struct RunArgs {
     /// Let the virtual clock's oscillator run faster by this, like 20ppm or -350ppb
     #[arg(long, value_name = "RATE", allow_hyphen_values = true, value_parser = quantity::rate)]
     pub virtual_drift: Option<f64>,
-    /// At start, step the clock once if it is off by more than this
+    /// At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 %
     #[arg(long, value_name = "SPAN", default_value = "100ms", value_parser = positive_span_ns)]
     pub step_threshold: i64,
     /// Whose time stamps: auto takes the card's where it can and the kernel's else, packet by packet; hardware insists
@@ -149,6 +149,28 @@ pub(super) struct RunArgs {
     /// Become this user once everything is set up; needs a start as root
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
+    /// Never step the clock, not even at start, and never slew it faster than --slew-limit
+    #[arg(long)]
+    pub no_step: bool,
+    /// Slew the clock no faster than this, once it has caught up
+    #[arg(long, value_name = "RATE", default_value = "500ppm", value_parser = quantity::slew)]
+    pub slew_limit: f64,
+    /// End rather than change the clock by more than this after the start; none: any change
+    #[arg(long, value_name = "SPAN", default_value = "1000s", value_parser = quantity::limit_ns)]
+    pub max_change: f64,
+    /// End rather than change the clock by more than this at the start; none: any change
+    #[arg(long, value_name = "SPAN", default_value = "none", value_parser = quantity::limit_ns)]
+    pub max_change_at_start: f64,
+    /// End when the steps that put right what others did to the clock add up to more than this; none: never
+    #[arg(long, value_name = "SPAN", default_value = "3600s", value_parser = quantity::limit_ns)]
+    pub max_total: f64,
+    /// When somebody else steers or sets the system clock: warn says so and puts it right, refuse stops and ends
+    #[arg(long, value_name = "WHAT", default_value = "warn", value_parser = on_conflict())]
+    pub on_conflict: OnConflict,
+    /// Where the oscillator's drift is kept, for a warm start; with --clock system only [default: drift in the state
+    /// folder]
+    #[arg(long, value_name = "FILE")]
+    pub drift_file: Option<PathBuf>,
     /// Core for the thread that answers packets
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -164,8 +186,7 @@ pub(super) struct RunArgs {
     /// Folder for sockets and announcements [default: /run/llts for root, else the user's own]
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
-    /// Folder for what is to survive a restart; made and checked, nothing is kept there yet [default: /var/lib/llts
-    /// for root, else the user's own]
+    /// Folder for what is to survive a restart: the drift file [default: /var/lib/llts for root, else the user's own]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Status socket [default: in the runtime folder]
@@ -428,6 +449,12 @@ fn timestamps() -> impl TypedValueParser<Value = Timestamps> {
     })
 }
 
+fn on_conflict() -> impl TypedValueParser<Value = OnConflict> {
+    const ALL: [OnConflict; 2] = [OnConflict::Warn, OnConflict::Refuse];
+    PossibleValuesParser::new(ALL.map(OnConflict::as_str))
+        .map(|word| ALL.into_iter().find(|what| what.as_str() == word).expect("the parser lets only these words pass"))
+}
+
 fn poll_mode() -> impl TypedValueParser<Value = PollMode> {
     const MODES: [PollMode; 4] = [PollMode::Auto, PollMode::Busy, PollMode::Hybrid, PollMode::Block];
     PossibleValuesParser::new(MODES.map(PollMode::as_str)).map(|word| {
@@ -479,6 +506,7 @@ mod tests {
         assert_eq!((args.cluster.as_str(), args.algorithm), ("default", Algorithm::default()));
         assert_eq!((args.clock, args.step_threshold), (ClockKind::Virtual, 100_000_000));
         assert_eq!((args.sched, args.poll_mode), (FifoPriority(None), PollMode::Auto));
+        assert!(!args.no_step && args.on_conflict == OnConflict::Warn && args.drift_file.is_none());
     }
 
     #[test]
@@ -491,6 +519,10 @@ mod tests {
     #[test]
     fn numbers_at_their_limits_pass_and_those_beyond_do_not() {
         for (option, good, bad) in [
+            ("--slew-limit", "100000ppm", "100001ppm"),
+            ("--slew-limit", "1ppb", "0"),
+            ("--max-change", "1ns", "0"),
+            ("--max-total", "none", "0s"),
             ("--rate", "0.01", "0.009"),
             ("--rate", "128", "128.1"),
             ("--rounds", "1", "0"),

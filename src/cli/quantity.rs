@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::limits::OSCILLATOR_RATE_MAX;
 use crate::report::WebhookUrl;
+use crate::sys::timex::RATE_MAX;
 use crate::unit::rate_to_ppm;
 
 /// The longest span that makes sense to a clock, ns: about three years.
@@ -60,6 +61,24 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
         return Err(format!("{text:?} is more than any working oscillator drifts: write at most {max:.0}ppm"));
     }
     Ok(rate)
+}
+
+/// The fastest slew allowed, in seconds per second: more than nothing, and no more than the kernel can do.
+pub(super) fn slew(text: &str) -> Result<f64, String> {
+    let fault = || format!("{text:?} is no slew limit: write a number and ppm or ppb from 1ppb to 100000ppm");
+    let rate = scaled(text, &[("ppm", 1e3), ("ppb", 1.0)]).ok_or_else(fault)? / 1e9;
+    if (1e-9..=RATE_MAX).contains(&rate) { Ok(rate) } else { Err(fault()) }
+}
+
+/// A limit on changes in ns, or infinity for `none`.
+pub(super) fn limit_ns(text: &str) -> Result<f64, String> {
+    if text == "none" {
+        return Ok(f64::INFINITY);
+    }
+    match span_ns(text)? {
+        limit_ns if limit_ns > 0 => Ok(limit_ns as f64),
+        _ => Err(format!("{text:?} is no limit: write a span above zero like 1000s, or none")),
+    }
 }
 
 /// The priority of `--sched`: `fifo:N` with N from 1 to 99, or nothing special for `other`.

@@ -9,6 +9,7 @@ use super::layers::Origin;
 use super::quantity::ListenAddr;
 use crate::discovery::{DEFAULT_PORT, StaticPeer};
 use crate::engine::{self, ClockChoice, Configuration, KeySource, Reread, Settings, Timestamps, keyfile};
+use crate::pipeline::Limits;
 use crate::sys::nic;
 
 /// Runs a node until a signal ends it.
@@ -77,11 +78,13 @@ fn settings(args: &RunArgs, machine: &Machine) -> Result<Settings, Failure> {
         algorithm: args.algorithm.as_str().to_owned(),
         faults: args.faults,
         clock: clock(args)?,
-        step_threshold_ns: args.step_threshold,
         timestamps: args.timestamps,
         interfaces: interfaces(args)?,
         phc: args.phc.clone(),
         user: user(args)?,
+        limits: limits(args),
+        on_conflict: args.on_conflict,
+        drift_file: args.drift_file.clone(),
         cpu: args.cpu,
         fifo: args.sched.0,
         mlock: args.mlock,
@@ -206,6 +209,17 @@ fn clock(args: &RunArgs) -> Result<ClockChoice, Failure> {
     }
 }
 
+fn limits(args: &RunArgs) -> Limits {
+    Limits {
+        step_threshold_ns: args.step_threshold,
+        allow_step: !args.no_step,
+        slew_max: args.slew_limit,
+        start_change_ns_max: args.max_change_at_start,
+        change_ns_max: args.max_change,
+        total_ns_max: args.max_total,
+    }
+}
+
 /// Asks the kernel to end this process with its parent, so that no node of a demo outlives it, however the demo ends.
 fn end_with_parent(parent: u32) -> Result<(), Failure> {
     use nix::sys::{prctl, signal::Signal};
@@ -319,6 +333,14 @@ mod tests {
             let sentence = meant(line).unwrap_err();
             assert!(sentence.contains(fault), "{line}: {sentence}");
         }
+    }
+
+    #[test]
+    fn the_defaults_of_the_limits_are_those_of_the_guard() {
+        assert_eq!(meant("").unwrap().limits, Limits::default());
+        let limits = meant("--no-step --slew-limit 20ppm --max-change 2s --max-total none").unwrap().limits;
+        assert!(!limits.allow_step && limits.slew_max == 20e-6 && limits.change_ns_max == 2e9);
+        assert_eq!(limits.total_ns_max, f64::INFINITY);
     }
 
     #[test]

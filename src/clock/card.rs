@@ -1,5 +1,5 @@
-//! Getting a network card to stamp: what to ask its driver for, in which order, and what each answer means. What another
-//! program has set is kept if it serves; what is changed is remembered, to be put back.
+//! Getting a network card to stamp: what to ask its driver for, in which order, and what each answer means. What
+//! another program has set is kept if it serves; what is changed is remembered, to be put back.
 //!
 //! A card either stamps everything that arrives, or the packets of PTP only, or nothing; many refuse the first with
 //! `ERANGE`, which is no fault. Packets that get no stamp from the card have the kernel's: that is decided packet by

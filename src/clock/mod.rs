@@ -3,6 +3,9 @@
 
 pub mod card;
 mod cards;
+#[cfg(test)]
+mod fake_kernel;
+mod interference;
 mod oscillator;
 mod phc;
 mod source;
@@ -14,11 +17,12 @@ use std::fmt;
 use std::io;
 
 pub use cards::{CardClock, CardEvent, CardMiss, CardTimes, CardView, Cards};
+pub use interference::Interference;
 pub use oscillator::Oscillator;
 pub use phc::{PhcEvent, PhcRelation, PhcTrack};
 pub use source::{Machine, TimeSource};
 pub use stamps::StampConverter;
-pub use system::{SYSTEM_LOCK_PATH, SystemClock, SystemClockError};
+pub use system::{Leap, SYSTEM_LOCK_PATH, SystemClock, SystemClockError};
 pub use virtual_clock::{SEGMENTS_KEPT, Segment, Segments, VirtualClock};
 
 use crate::flow::{Correction, Reading};
@@ -43,6 +47,12 @@ pub trait Clock: Send {
     /// # Errors
     /// If the kernel refuses.
     fn release(&mut self) -> io::Result<()>;
+
+    /// What somebody else did to the clock between the last command and the last [`Clock::read`]; told once. Only this
+    /// node can move a clock of its own.
+    fn interference(&mut self) -> Option<Interference> {
+        None
+    }
 
     /// How much faster than raw the clock was last told to run, or was found running (seconds per second).
     fn rate(&self) -> f64;

@@ -222,8 +222,8 @@ impl PhcTrack {
         next.predict(t);
         let off = next.measured(reading) - next.offset;
         if next.samples >= WARM {
-            // Both the reading and the relation have a width that they cannot be wrong beyond; in between the clocks may
-            // have parted a little.
+            // Both the reading and the relation have a width that they cannot be wrong beyond; in between the clocks
+            // may have parted a little.
             let explained = reading.width_ns as f64 / 2.0
                 + next.doubt
                 + GATE_SIGMAS * next.p_offset.sqrt()

@@ -90,7 +90,8 @@ pub fn prepare_dir(path: &Path) -> Result<(), DirError> {
     check(path, geteuid().as_raw())
 }
 
-/// The same for the user that this process, which is root's, will become: a folder that is root's is given to that user.
+/// The same for the user that this process, which is root's, will become: a folder that is root's is given to that
+/// user.
 ///
 /// # Errors
 /// One sentence, see [`DirError`].

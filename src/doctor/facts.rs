@@ -29,8 +29,6 @@ pub struct Facts {
     pub interfaces: Vec<InterfaceFacts>,
     /// Clocks of cards.
     pub phcs: Vec<PhcFacts>,
-    /// Packets to a peer were asked for.
-    pub peer_asked: bool,
 }
 
 /// Processors of the machine.

@@ -415,8 +415,8 @@ fn cores(facts: &Facts) -> Finding {
         _ => note(
             TOPIC,
             format!(
-                "no CPU is isolated ({} usable): answers take 20 us instead of 6; for less boot with isolcpus=N or name \
-                 one with --cpu N",
+                "no CPU is isolated ({} usable): answers take 20 us instead of 6; for less boot with isolcpus=N or \
+                 name one with --cpu N",
                 list(&facts.cpu.allowed)
             ),
         ),

@@ -76,7 +76,6 @@ pub fn survey(scope: &Scope) -> Facts {
         interfaces: names.iter().map(|name| interface(name, running.contains(name), scope.peer)).collect(),
         phcs: phcs(),
         daemons: daemons.into_iter().filter(|daemon| TIME_DAEMONS.contains(&daemon.name.as_str())).collect(),
-        peer_asked: scope.peer.is_some(),
     }
 }
 
@@ -275,15 +274,11 @@ mod tests {
         let facts = survey(&Scope { listen, interfaces: vec!["lo".into()], peer: None });
         let PortFacts::Taken { port, by: Some(daemon) } = &facts.port else { panic!("{:?}", facts.port) };
         assert_eq!((*port, daemon.pid), (listen.port(), std::process::id()));
-        assert!(facts.cpu.allowed.len() > 0 && facts.loopback.is_some());
+        assert!(!facts.cpu.allowed.is_empty() && facts.loopback.is_some());
         let [device] = &facts.interfaces[0].devices[..] else { panic!("{:?}", facts.interfaces) };
         assert!(device.ability.is_ok_and(|ability| !ability.card_transmit()), "{device:?}");
         drop(socket);
-        assert_eq!(port_again(listen), PortFacts::Free);
-    }
-
-    fn port_again(listen: SocketAddr) -> PortFacts {
-        port(listen)
+        assert_eq!(super::port(listen), PortFacts::Free);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::stamping::ShownCard;
 use crate::clock::card::CardReceive;
 use crate::clock::{ClockKind, Oscillator};
 use crate::exchange::Tally;
-use crate::pipeline::{PeerView, Standing};
+use crate::pipeline::{NodeView, PeerView, Standing};
 use crate::report::{CardStatus, ClockStatus, ClockView, OscillatorView, PeerStatus, SegmentView, Status};
 use crate::sys::seqlock::SeqReader;
 use crate::sys::time::{monotonic_now, raw_now};
@@ -136,6 +136,12 @@ impl Answers {
             .collect()
     }
 
+    /// The node at its last tick.
+    #[must_use]
+    pub fn node_view(&self) -> NodeView {
+        self.node.read().pipeline.node
+    }
+
     /// How the node is doing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -196,6 +202,8 @@ impl Answers {
         let others = [
             ("ring_dropped", hot.ring_dropped),
             ("notes_dropped", snapshot.notes_dropped),
+            ("clock_interferences", snapshot.interferences),
+            ("upheavals", snapshot.upheavals),
             ("send_failed", hot.send_failed),
             ("transmit_stamps", hot.transmit_stamps),
             ("transmit_stamps_nic", hot.transmit_stamps_nic),

@@ -18,7 +18,10 @@ use signal_hook_mio::v1_0::Signals;
 use tracing::{error, info, warn};
 
 use super::answers::Answers;
+use super::discipline::DisciplineEnd;
 use super::endpoint::Endpoint;
+use super::keeper::Keeper;
+use super::machine::MachineWatch;
 use super::notes::Note;
 use super::reload::Reloading;
 use super::service::Service;
@@ -47,7 +50,7 @@ pub(super) struct Lines {
 /// The other two threads.
 pub(super) struct Threads {
     pub hot: JoinHandle<io::Result<()>>,
-    pub discipline: JoinHandle<io::Result<()>>,
+    pub discipline: JoinHandle<Result<(), DisciplineEnd>>,
 }
 
 pub(super) struct Control {
@@ -77,6 +80,8 @@ pub(super) struct Control {
     unprinted: Box<Latencies>,
     /// Histograms that were emptied, to be filled again.
     spare: Option<(Box<HotLatencies>, Box<DisciplineLatencies>)>,
+    machine: MachineWatch,
+    keeper: Option<Keeper>,
 }
 
 /// Histograms asked for, as far as they have come.
@@ -88,8 +93,9 @@ struct Collecting {
 
 const SIGNALS: Token = Token(0);
 const DISCOVERY: Token = Token(1);
+const CLOCK_SET: Token = Token(2);
 /// The status socket's token; its clients have the ones after it.
-const STATUS: Token = Token(2);
+const STATUS: Token = Token(3);
 /// Notes are looked for this often.
 const TURN: Duration = Duration::from_millis(250);
 /// With an endpoint for monitoring, histograms are asked for this often, ns: however often it is read.
@@ -99,6 +105,10 @@ const LATENCIES_PATIENCE_NS: i64 = 2_000_000_000;
 
 impl Control {
     /// Registers everything that can wake this thread. `socket_path` is `None` where no status socket can be had.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "everything slow lives on this thread, and each comes from elsewhere"
+    )]
     pub fn new(
         mut discovery: Discovery,
         socket_path: Option<&std::path::Path>,
@@ -106,11 +116,16 @@ impl Control {
         record: Option<RecordWriter>,
         reloading: Reloading,
         endpoint: Option<Endpoint>,
+        machine: MachineWatch,
+        keeper: Option<Keeper>,
         lines: Lines,
     ) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        if let Some(fd) = machine.fd() {
+            poll.registry().register(&mut SourceFd(&fd), CLOCK_SET, Interest::READABLE)?;
+        }
         let socket = match socket_path {
             None => None,
             Some(path) => match StatusSocket::bind(path, STATUS, poll.registry()) {
@@ -153,6 +168,8 @@ impl Control {
             print_wanted: false,
             unprinted: Box::default(),
             spare: None,
+            machine,
+            keeper,
         };
         control.watch_discovery()?;
         control.take_changes(first);
@@ -207,6 +224,10 @@ impl Control {
             }
             self.take_notes();
             self.watch_card_stamps();
+            self.machine.look(now_ns);
+            if let Some(keeper) = &mut self.keeper {
+                keeper.keep(&self.answers.node_view(), now_ns);
+            }
             self.collect_latencies(now_ns);
             self.service.watch(now_ns, self.answers.pulse());
             if let Some(socket) = &mut self.socket {
@@ -234,6 +255,7 @@ impl Control {
                     }
                 }
                 DISCOVERY => {}
+                CLOCK_SET => self.machine.clock_set(now_ns),
                 token => {
                     let (answers, registry) = (&mut self.answers, self.poll.registry());
                     if let Some(socket) = &mut self.socket {
@@ -285,7 +307,21 @@ impl Control {
                     log_state(from, to, used);
                     self.service.state(to, used);
                 }
-                Note::Stepped(by_ns) => warn!("stepped the clock by {:+.6} s, once, at start", by_ns as f64 * 1e-9),
+                Note::Stepped(by_ns) => {
+                    warn!("stepped the clock by {:+.6} s to the cluster's time", by_ns as f64 * 1e-9);
+                    self.machine.explained(monotonic_now());
+                }
+                Note::Interference(interference) => self.machine.interference(interference, monotonic_now()),
+                Note::Upheaval(why) => {
+                    warn!(
+                        "{why}: all that was known of the peers is dropped, nothing is promised, and they are met anew"
+                    );
+                    self.machine.explained(monotonic_now());
+                }
+                Note::HeldUp(ns) => warn!(
+                    "this process was held up for {:.1} s: nothing is promised until peers have been heard again",
+                    ns as f64 * 1e-9
+                ),
                 Note::ClockFailed(code) => {
                     error!("the clock refused a command: {}", io::Error::from_raw_os_error(code));
                 }
@@ -391,11 +427,14 @@ impl Control {
         let hot = threads.hot.join().map_err(|_| anyhow::anyhow!("the hot thread panicked"))?;
         let discipline = threads.discipline.join().map_err(|_| anyhow::anyhow!("the discipline thread panicked"))?;
         self.take_notes();
+        if let Some(keeper) = &mut self.keeper {
+            keeper.last(&self.answers.node_view());
+        }
         if let Some(record) = self.record {
             record.finish()?;
         }
         hot.map_err(|error| anyhow::anyhow!("the socket failed: {error}"))?;
-        discipline.map_err(|error| anyhow::anyhow!("the clock failed: {error}"))?;
+        discipline?;
         match ended {
             Ended::BySignal => info!("ended"),
             Ended::ByThread => anyhow::bail!("a thread ended that should not have"),

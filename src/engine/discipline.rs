@@ -8,18 +8,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::OnConflict;
 use super::notes::{Note, NoteSender};
 use super::ring::RingReceiver;
 use super::snapshot::NodeSnapshot;
-use crate::clock::{CardTimes, Cards, Clock};
+use crate::clock::{CardTimes, Cards, Clock, Interference};
 use crate::flow::{Claim, Event, Exchange, PeerIdentity};
 use crate::limits::{PEERS_MAX, TICK_NS};
-use crate::pipeline::Pipeline;
 use crate::pipeline::tuning::Tuning;
+use crate::pipeline::{ClockRefusal, Pipeline, Upheaval};
 use crate::report::DisciplineLatencies;
 use crate::sys::seqlock::{SeqReader, SeqWriter};
-use crate::sys::time::{monotonic_now, raw_now, sleep_until_monotonic};
+use crate::sys::time::{monotonic_now, raw_now, sleep_until_monotonic, suspended_ns};
 use crate::unit::PeerSlot;
+
+/// A suspend shorter than this is none, ns: two readings of two clocks.
+const SUSPENDED_NS_MIN: i64 = 10_000_000;
+/// Readings of the time suspended before it is left to the next tick.
+const SUSPENDED_TRIES: usize = 5;
+/// A tick that comes so late is worth a word, ns: the pipeline promises nothing then until peers have been heard.
+const HELD_UP_NS: i64 = 2_000_000_000;
 
 /// The discipline thread's ends of what it shares.
 pub struct Lines {
@@ -41,6 +49,24 @@ pub struct Lines {
     pub latencies: Sender<Box<DisciplineLatencies>>,
     /// Raised to end the thread.
     pub stop: Arc<AtomicBool>,
+    /// Raised by the control thread when the kernel counts another oscillator.
+    pub clock_source_changed: Arc<AtomicBool>,
+}
+
+/// Why the discipline thread ended by itself; one sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum DisciplineEnd {
+    /// The clock cannot be read, or cannot be given up.
+    #[error("the clock failed: {0}")]
+    Clock(#[from] io::Error),
+    /// The guard refuses to move the clock so far.
+    #[error(transparent)]
+    Refused(#[from] ClockRefusal),
+    /// Somebody else is at the clock, and that was to end it.
+    #[error(
+        "{0}, and --on-conflict is refuse: llts no longer steers; stop whoever did that, or use --on-conflict warn"
+    )]
+    Conflict(Interference),
 }
 
 /// The discipline thread's state.
@@ -57,11 +83,15 @@ pub struct Discipline {
     ticks: u32,
     heard: [bool; PEERS_MAX],
     tuning_version: u64,
+    on_conflict: OnConflict,
+    /// The last tick commanded the clock: what it does since is this node's doing, or somebody's interference.
+    steering: bool,
+    suspended_ns: Option<i64>,
 }
 
 impl Discipline {
     /// Joins a pipeline and a clock. `rate_hz` sets the pace of the reach registers; with `recording` every exchange is
-    /// also handed to the control thread.
+    /// also handed to the control thread; `on_conflict` says what to do when somebody else is at the clock.
     #[must_use]
     pub fn new(
         pipeline: Pipeline,
@@ -70,6 +100,7 @@ impl Discipline {
         lines: Lines,
         rate_hz: f64,
         recording: bool,
+        on_conflict: OnConflict,
     ) -> Self {
         let snapshot = Box::new(NodeSnapshot::new(&pipeline, clock.segments()));
         // Two intervals a bit: exchanges are spread on purpose, so that a single interval may hold none.
@@ -87,14 +118,31 @@ impl Discipline {
             ticks: 0,
             heard: [false; PEERS_MAX],
             tuning_version: 0,
+            on_conflict,
+            steering: false,
+            suspended_ns: suspended_ns(),
         }
     }
 
-    /// Runs until told to stop, then lets the clock go.
+    /// Runs until told to stop, then lets the clock go at the best rate that is known.
     ///
     /// # Errors
-    /// The clock can no longer be read.
-    pub fn run(mut self) -> io::Result<()> {
+    /// [`DisciplineEnd`]: it may not or cannot go on; the clock has been given up as far as it could be.
+    pub fn run(mut self) -> Result<(), DisciplineEnd> {
+        let ended = self.keep_time();
+        // A clock that somebody else steers is not pulled about once more.
+        if !matches!(ended, Err(DisciplineEnd::Conflict(_)))
+            && let Some(farewell) = self.pipeline.farewell()
+            && let Err(error) = self.clock.apply(&farewell)
+        {
+            self.lines.notes.send(Note::ClockFailed(error.raw_os_error().unwrap_or(0)));
+        }
+        let released = self.clock.release();
+        ended?;
+        Ok(released?)
+    }
+
+    fn keep_time(&mut self) -> Result<(), DisciplineEnd> {
         let mut due_ns = monotonic_now();
         while !self.lines.stop.load(Ordering::Relaxed) {
             let now_ns = monotonic_now();
@@ -105,14 +153,17 @@ impl Discipline {
             if due_ns < now_ns {
                 // Held up for more than a tick (a suspend, a stopped machine): ticks that were missed are not made up
                 // for.
+                if now_ns - due_ns >= HELD_UP_NS {
+                    self.lines.notes.send(Note::HeldUp(now_ns - due_ns));
+                }
                 due_ns = now_ns;
             }
             sleep_until_monotonic(due_ns);
         }
-        self.clock.release()
+        Ok(())
     }
 
-    fn tick(&mut self) -> io::Result<()> {
+    fn tick(&mut self) -> Result<(), DisciplineEnd> {
         let version = self.lines.tuning.version();
         if version != self.tuning_version {
             self.tuning_version = version;
@@ -123,8 +174,19 @@ impl Discipline {
             self.take(&pushed.event);
         }
         self.measure_cards();
+        let told = self.look_at_the_machine();
         let reading = self.clock.read()?;
+        let interference = self.clock.interference();
+        // A clock that the kernel sets on waking, or that runs by another oscillator, is nobody's interference.
+        if let Some(interference) = interference.filter(|_| self.steering && !told) {
+            self.meet(interference)?;
+        }
         let tick = self.pipeline.tick(reading);
+        if let Some(upheaval) = tick.upheaval {
+            self.snapshot.upheavals += 1;
+            self.lines.notes.send(Note::Upheaval(upheaval));
+        }
+        self.steering = tick.correction.is_some();
         if let Some(correction) = &tick.correction {
             match self.clock.apply(correction) {
                 Ok(()) if correction.step_ns != 0 => self.lines.notes.send(Note::Stepped(correction.step_ns)),
@@ -138,6 +200,9 @@ impl Discipline {
         }
         self.roll_reach();
         self.publish();
+        if let Some(refusal) = tick.refusal {
+            return Err(refusal.into());
+        }
         if let Ok(mut empty) = self.lines.latencies_wanted.try_recv() {
             std::mem::swap(&mut empty, &mut self.latencies);
             // The asker waits for one answer at a time, so there is room; if it has gone, the histograms go with it.
@@ -157,6 +222,36 @@ impl Discipline {
         let times = self.cards.times();
         self.lines.cards.write(times);
         self.pipeline.set_stamp_doubt(times.doubt_ns());
+    }
+
+    /// Some of what can happen to an oscillator the machine tells. True if it has told something.
+    fn look_at_the_machine(&mut self) -> bool {
+        let mut told = None;
+        if self.lines.clock_source_changed.swap(false, Ordering::Relaxed) {
+            told = Some(Upheaval::ClockSource);
+        }
+        // More than one try: the first tick after a suspend is the one that must know.
+        if let Some(now_ns) = (0..SUSPENDED_TRIES).find_map(|_| suspended_ns()) {
+            let before_ns = self.suspended_ns.replace(now_ns).unwrap_or(now_ns);
+            if now_ns - before_ns >= SUSPENDED_NS_MIN {
+                told = Some(Upheaval::Suspended(now_ns - before_ns));
+            }
+        }
+        if let Some(why) = told {
+            self.pipeline.unsettle(why);
+        }
+        told.is_some()
+    }
+
+    /// Somebody else was at a clock that was commanded a tick ago.
+    fn meet(&mut self, interference: Interference) -> Result<(), DisciplineEnd> {
+        self.snapshot.interferences += 1;
+        self.lines.notes.send(Note::Interference(interference));
+        if self.on_conflict == OnConflict::Refuse {
+            return Err(DisciplineEnd::Conflict(interference));
+        }
+        self.pipeline.moved_by_others();
+        Ok(())
     }
 
     fn take(&mut self, event: &Event) {

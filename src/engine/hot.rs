@@ -145,8 +145,8 @@ pub struct Hot {
 }
 
 impl Hot {
-    /// Joins a socket and a protocol, which was told to promise transmit stamps of class `promise`. `mode` must have been
-    /// chosen; `poll` is where the caller's waker is registered.
+    /// Joins a socket and a protocol, which was told to promise transmit stamps of class `promise`. `mode` must have
+    /// been chosen; `poll` is where the caller's waker is registered.
     ///
     /// # Errors
     /// The socket cannot be registered, or the system gives no random numbers.

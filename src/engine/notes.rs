@@ -3,9 +3,10 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::clock::CardEvent;
+use crate::clock::{CardEvent, Interference};
 use crate::flow::{Exchange, NodeState, PeerIdentity};
 use crate::limits::NOTES;
+use crate::pipeline::Upheaval;
 
 /// One thing worth telling.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,12 @@ pub enum Note {
     },
     /// The clock was stepped, ns forward.
     Stepped(i64),
+    /// Somebody else was at the clock.
+    Interference(Interference),
+    /// Everything known of the peers was dropped.
+    Upheaval(Upheaval),
+    /// No tick came for this long, ns.
+    HeldUp(i64),
     /// The clock refused a command; the text of the error number.
     ClockFailed(i32),
     /// Something happened to the clock of a card.

@@ -82,7 +82,7 @@ pub(super) struct Reloading {
 
 /// The part of the settings that a pipeline takes while it runs.
 pub(super) fn tuning(settings: &Settings) -> Tuning {
-    Tuning { step_threshold_ns: settings.step_threshold_ns, faults: settings.faults }
+    Tuning { step_threshold_ns: settings.limits.step_threshold_ns, faults: settings.faults }
 }
 
 impl Reloading {
@@ -132,7 +132,7 @@ impl Reloading {
         if let Some(read) = &read {
             settings.peers.clone_from(&read.settings.peers);
             settings.keys = read.settings.keys.clone();
-            settings.step_threshold_ns = read.settings.step_threshold_ns;
+            settings.limits.step_threshold_ns = read.settings.limits.step_threshold_ns;
             settings.faults = read.settings.faults;
             settings.log_level.clone_from(&read.settings.log_level);
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::flow::Role;
+use crate::pipeline::Limits;
 
 /// Everything `llts run` can be told.
 #[derive(Clone, Debug)]
@@ -32,8 +33,6 @@ pub struct Settings {
     pub faults: Option<u16>,
     /// Which clock is steered.
     pub clock: ClockChoice,
-    /// At start the clock may step once if it is off by more than this, ns.
-    pub step_threshold_ns: i64,
     /// Whose time stamps are used.
     pub timestamps: Timestamps,
     /// Interfaces whose cards stamp; found by itself unless told.
@@ -42,6 +41,12 @@ pub struct Settings {
     pub phc: Option<String>,
     /// The user that the process becomes once it is set up.
     pub user: Option<String>,
+    /// What may be done to the clock.
+    pub limits: Limits,
+    /// What to do when somebody else steers or sets the system clock.
+    pub on_conflict: OnConflict,
+    /// Where the drift of the machine's oscillator is kept; in the state folder unless told. For the system clock only.
+    pub drift_file: Option<PathBuf>,
     /// The core for the hot thread.
     pub cpu: Option<usize>,
     /// `SCHED_FIFO` priority for the hot thread.
@@ -144,6 +149,27 @@ impl Timestamps {
             Timestamps::Hardware => "hardware",
             Timestamps::Kernel => "kernel",
             Timestamps::User => "user",
+        }
+    }
+}
+
+/// What to do when somebody else steers or sets the system clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// Say so, put the clock right and go on.
+    #[default]
+    Warn,
+    /// Stop steering, and end.
+    Refuse,
+}
+
+impl OnConflict {
+    /// The word of `--on-conflict`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnConflict::Warn => "warn",
+            OnConflict::Refuse => "refuse",
         }
     }
 }

@@ -17,6 +17,10 @@ pub struct NodeSnapshot {
     pub cards: [Option<CardView>; CARDS_MAX],
     /// Notes that did not fit.
     pub notes_dropped: u64,
+    /// Times that somebody else was at the clock.
+    pub interferences: u64,
+    /// Times that the node started anew because its oscillator was no longer what it was.
+    pub upheavals: u64,
 }
 
 impl NodeSnapshot {
@@ -24,6 +28,7 @@ impl NodeSnapshot {
     #[must_use]
     pub fn new(pipeline: &Pipeline, segments: Option<Segments>) -> Self {
         let pipeline = Snapshot::empty(pipeline.node_view());
-        NodeSnapshot { pipeline, reach: [0; PEERS_MAX], segments, cards: [None; CARDS_MAX], notes_dropped: 0 }
+        let (reach, cards) = ([0; PEERS_MAX], [None; CARDS_MAX]);
+        NodeSnapshot { pipeline, reach, segments, cards, notes_dropped: 0, interferences: 0, upheavals: 0 }
     }
 }

@@ -19,19 +19,22 @@ use super::control::{self, Control, Threads};
 use super::discipline::{self, Discipline};
 use super::endpoint::Endpoint;
 use super::hot::{self, Hot, HotReport, WAKER};
+use super::keeper::Keeper;
+use super::machine::MachineWatch;
 use super::notes::notes;
 use super::poll_mode::{self, Chosen};
 use super::privileges::{self, Needs, Plan};
 use super::reload::{Configuration, Reloading, Reread};
 use super::ring::ring;
+use super::rivals::Rivals;
 use super::snapshot::NodeSnapshot;
 use super::stamping::{self, ShownCard, Stamping, Wanted};
-use super::{ClockChoice, KeySource, PollMode, Settings, Timestamps};
+use super::{ClockChoice, KeySource, OnConflict, PollMode, Settings, Timestamps};
 use super::{logging, reload};
 use crate::clock::{Clock, Machine, Oscillator, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
 use crate::discovery::{self, Dirs, Discovery, StaticPeer, prepare_dir, prepare_dir_for};
 use crate::exchange::{self, Protocol, Roster};
-use crate::flow::{Claim, Mapping, StampClass};
+use crate::flow::{Claim, Correction, Mapping, Role, StampClass};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::{self, Algorithm, Pipeline};
 use crate::report::RecordWriter;
@@ -57,6 +60,9 @@ pub enum StartError {
     /// There is nobody to become.
     #[error("there is no user called {0} on this machine: make one with `useradd --system {0}`, or leave --user out")]
     NoUser(String),
+    /// Other time daemons run, and that was to end it.
+    #[error("{0}, and --on-conflict is refuse: stop it, or use --clock virtual or --on-conflict warn")]
+    Rivals(String),
     /// A peer's name cannot be a name.
     #[error(transparent)]
     Peer(#[from] discovery::PeerNameError),
@@ -116,6 +122,10 @@ fn start(
     let promise = promise(settings.timestamps, granted);
     let epoch_raw_ns = raw_now();
     let (mut clock, oscillator) = open_clock(settings.clock, epoch_raw_ns)?;
+    let steers_system = settings.clock == ClockChoice::System && settings.role == Role::Peer;
+    if steers_system {
+        meet_rivals(settings.on_conflict)?;
+    }
     let record = open_record(settings.record.as_deref(), &settings)?;
     let chosen = choose_mode(&settings)?;
     tune(&socket, &chosen, settings.cpu);
@@ -144,8 +154,24 @@ fn start(
         boot: BootId((entropy.next_u64() >> 32) as u32),
         name: Name::new(&settings.name),
     };
+    let mut keeper = None;
+    let mut resumed = None;
+    if steers_system {
+        let drift_path = settings.drift_file.clone().unwrap_or_else(|| state_dir.join("drift"));
+        let mapping_path = runtime_usable.then(|| runtime_dir.join(format!("mapping-{}", listen.port())));
+        let (found, kept) = Keeper::open(drift_path, mapping_path);
+        if let Some(rate) = found.rate {
+            clock.apply(&first_rate(rate)).context("the clock refuses the rate it starts with")?;
+        }
+        (keeper, resumed) = (Some(kept), found.mapping);
+    }
     let first = clock.read().context("the clock cannot be read")?;
-    let mapping = Mapping::through(first.raw, VirtualTime::from_nanos(first.clock.nanos()), clock.rate());
+    let by_clock = Mapping::through(first.raw, VirtualTime::from_nanos(first.clock.nanos()), clock.rate());
+    let mapping = resumed.unwrap_or(by_clock);
+    if resumed.is_some() {
+        let ahead_ns = by_clock.offset_difference_ns(first.raw, &mapping, first.raw, 0);
+        info!("goes on from the time of the run before; the clock is {:+.6} s off it", ahead_ns * 1e-9);
+    }
     let claim = Claim::unset(mapping, settings.role);
     let now = oscillator.node_raw(raw_now());
     let config = exchange::Config {
@@ -165,7 +191,8 @@ fn start(
         capacity: PEERS_MAX,
         tick_ns: TICK_NS,
         interval_ns: (1e9 / settings.rate_hz) as i64,
-        step_threshold_ns: settings.step_threshold_ns,
+        limits: settings.limits,
+        resumed: resumed.is_some(),
         ..pipeline::Config::new(identity.node)
     };
     let pipeline = Pipeline::new(&config, mapping, now);
@@ -184,6 +211,7 @@ fn start(
     let (discipline_wanted_sender, discipline_wanted) = bounded(1);
     let (discipline_latencies_sender, discipline_latencies) = bounded(1);
     let stop = Arc::new(AtomicBool::new(false));
+    let clock_source_changed = Arc::new(AtomicBool::new(false));
     let poll = Poll::new()?;
     let hot_waker = Waker::new(poll.registry(), WAKER)?;
 
@@ -209,6 +237,7 @@ fn start(
         latencies_wanted: discipline_wanted,
         latencies: discipline_latencies_sender,
         stop: Arc::clone(&stop),
+        clock_source_changed: Arc::clone(&clock_source_changed),
     };
     let stamps = if shown.is_empty() { promise.as_str() } else { "the card where it can" };
     let constants =
@@ -239,7 +268,18 @@ fn start(
     let socket_path = socket_path(&settings, &runtime_dir, runtime_usable, listen.port());
     let recording = record.is_some();
     let endpoint = open_endpoint(settings.metrics, &answers, &plan)?;
-    let control = Control::new(discovery, socket_path.as_deref(), answers, record, reloading, endpoint, control_lines)?;
+    let machine = MachineWatch::new(steers_system, clock_source_changed);
+    let control = Control::new(
+        discovery,
+        socket_path.as_deref(),
+        answers,
+        record,
+        reloading,
+        endpoint,
+        machine,
+        keeper,
+        control_lines,
+    )?;
 
     info!(
         "{} of cluster {} listens on {listen} as {}; clock {}, algorithm {}, stamps by {}; poll mode {}: {}",
@@ -252,7 +292,9 @@ fn start(
         chosen.mode.as_str(),
         chosen.reason
     );
-    let discipline = Discipline::new(pipeline, clock, cards, discipline_lines, settings.rate_hz, recording);
+    let on_conflict = settings.on_conflict;
+    let discipline =
+        Discipline::new(pipeline, clock, cards, discipline_lines, settings.rate_hz, recording, on_conflict);
     // Threads inherit what this one has, so it gives up first what none of them needs.
     keep(plan.process, plan.process);
     let no_new = caps::forbid_new_privileges();
@@ -449,6 +491,24 @@ fn open_endpoint(address: Option<SocketAddr>, answers: &Answers, plan: &Plan) ->
     let endpoint = endpoint.with_context(|| format!("cannot listen for monitoring at {address} (--metrics)"))?;
     info!("metrics are at http://{}/metrics", endpoint.address);
     Ok(Some(endpoint))
+}
+
+/// Says which other time daemons run, before they and this node pull at one clock.
+fn meet_rivals(on_conflict: OnConflict) -> Result<(), StartError> {
+    let rivals = Rivals::of_this_machine();
+    if rivals.is_empty() {
+        return Ok(());
+    }
+    if on_conflict == OnConflict::Refuse {
+        return Err(StartError::Rivals(rivals.to_string()));
+    }
+    warn!("{rivals}: if it steers the system clock too, the two will pull at it; stop it, or use --clock virtual");
+    Ok(())
+}
+
+/// The rate of a warm start: nothing is known yet but how the oscillator runs.
+fn first_rate(rate: f64) -> Correction {
+    Correction { rate, step_ns: 0, sigma_ns: f64::INFINITY, bound_ns: f64::INFINITY, synchronised: false }
 }
 
 fn open_record(path: Option<&Path>, settings: &Settings) -> anyhow::Result<Option<RecordWriter>> {

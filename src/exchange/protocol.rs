@@ -14,10 +14,10 @@ use super::peer::{Candidate, Peer, Proven};
 use super::pending::{Departure, Departures, Finished, Pending, PendingTable};
 use super::roster::Roster;
 use super::schedule::Schedule;
-use crate::flow::{Claim, Event, Exchange, Role, Stamp, StampClass};
+use crate::flow::{Claim, Event, Exchange, NodeState, Role, Stamp, StampClass};
 use crate::limits::{
-    CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, OBSERVER_SILENCE_NS, PEER_PACKETS_BURST, PEER_PACKETS_PER_S,
-    SILENCE_INTERVALS, SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
+    BURST_INTERVAL_NS, CANDIDATES_MAX, FORGET_NS, NONCE_LIFETIME_NS, OBSERVER_SILENCE_NS, PEER_PACKETS_BURST,
+    PEER_PACKETS_PER_S, SILENCE_INTERVALS, SILENCE_NS_MIN, STRANGER_PACKETS_BURST, STRANGER_PACKETS_PER_S,
 };
 use crate::unit::{NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Earlier, Identity, Keyring, Kind, Message, Reject, VERSION};
@@ -104,9 +104,19 @@ impl Protocol {
         }
     }
 
-    /// What every packet from now on says of this node.
+    /// What every packet from now on says of this node. A node that has just fallen back to knowing nobody meets all
+    /// its peers anew, with a burst.
     pub fn set_claim(&mut self, claim: Claim) {
+        let fallen = claim.state == NodeState::Unset && self.claim.state != NodeState::Unset;
         self.claim = claim;
+        if fallen {
+            let now = claim.mapping.epoch;
+            for (n, peer) in self.peers.iter_mut().flatten().enumerate() {
+                let stagger_ns = BURST_INTERVAL_NS * n as i64 / self.nodes.len() as i64;
+                peer.schedule.hurry(self.rounds, now, stagger_ns);
+            }
+            self.deadline = now;
+        }
     }
 
     /// The class that true departures will have from now on.

@@ -25,6 +25,12 @@ impl Schedule {
         Schedule { interval_ns, burst_left: rounds, due: now.plus(spread.abs()), unanswered: 0 }
     }
 
+    /// Meets the peer anew: `rounds` exchanges in quick succession, the first at `now` or `stagger_ns` later.
+    pub fn hurry(&mut self, rounds: u32, now: RawTime, stagger_ns: i64) {
+        (self.burst_left, self.unanswered) = (rounds, 0);
+        self.due = now.plus(stagger_ns);
+    }
+
     /// When this end should probe next.
     pub fn due(&self) -> RawTime {
         self.due

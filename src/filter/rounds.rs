@@ -7,7 +7,7 @@
 //! Assumes that a short round trip is an even one. No model of noise, no gate: a clock that jumps is followed within a
 //! round. About 0.8 KiB; an exchange costs an insertion into a handful.
 
-use super::stream::{Line, Sample, Stream, bounded};
+use super::stream::{Line, Sample, Stream, bounded, known};
 use super::{EdgeFilter, Outcome, Pair, Scores};
 use crate::flow::{Exchange, Relation};
 use crate::unit::RawTime;
@@ -86,6 +86,8 @@ impl Rounds {
         line.cross = later_s * line.rate_var;
         line.noise_var = noise * kept.count;
         self.at_s = kept.at_s;
+        self.surprise = known(self.surprise);
+        line.bound();
     }
 }
 

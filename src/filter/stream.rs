@@ -37,6 +37,10 @@ pub(super) fn bounded(rate: f64) -> f64 {
     rate.clamp(-NS_PER_S, NS_PER_S)
 }
 
+/// See [`known`].
+const VARIANCE_MIN: f64 = 1e-12;
+const VARIANCE_MAX: f64 = 1e37;
+
 /// A straight line through samples: offset and rate at the newest sample, with their covariance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Line {
@@ -70,7 +74,22 @@ impl Line {
         self.offset_var += t * (2.0 * self.cross + t * self.rate_var) + q * t * t * t / 3.0;
         self.cross += t * self.rate_var + q * t * t / 2.0;
         self.rate_var += q * t;
+        self.bound();
     }
+
+    /// Brings back what absurd stamps have left without meaning.
+    pub(super) fn bound(&mut self) {
+        for variance in [&mut self.offset_var, &mut self.rate_var, &mut self.noise_var] {
+            *variance = known(*variance);
+        }
+        let largest = (self.offset_var * self.rate_var).sqrt();
+        self.cross = if self.cross.is_finite() { self.cross.clamp(-largest, largest) } else { 0.0 };
+    }
+}
+
+/// A variance, ns² or ns²/s², kept positive and finite: no clock is more than a century off.
+pub(super) fn known(variance: f64) -> f64 {
+    if variance.is_finite() { variance.clamp(VARIANCE_MIN, VARIANCE_MAX) } else { VARIANCE_MAX }
 }
 
 /// Where and when the stream began, and what is known for certain.

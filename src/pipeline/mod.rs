@@ -18,16 +18,21 @@
 //! within both bounds: so the *sum* of their bounds holds for any honest pair, whatever the liars do (ALGORITHMS 9.3;
 //! 9.4 says what it rests on: above all that neither has rejected an honest peer as an outlier).
 //!
+//! When the own oscillator is no longer what it was, everything starts anew: `upheaval` says when.
+//!
 //! Signs: inside, everything is peer minus self; [`NodeView`] and [`PeerView`] turn it round for people.
 
 mod conduct;
+mod config;
 mod exercise;
 mod follow;
+mod median;
 mod peer;
 mod promise;
 mod snapshot;
 mod standing;
 pub mod tuning;
+mod upheaval;
 mod wander;
 
 #[cfg(test)]
@@ -37,25 +42,27 @@ mod tests;
 
 use crate::consensus::{Consensus, View, Voice};
 use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Verdict};
-use crate::limits::{PEERS_MAX, RATE_HZ_DEFAULT, STAMP_DOUBT_NS_MAX, TICK_NS};
-use crate::steering::{Guard, GuardConfig, Mode, Signs};
-use crate::unit::{NodeId, PeerSlot, RawTime};
+use crate::limits::{PEERS_MAX, STAMP_DOUBT_NS_MAX};
+use crate::steering::{Guard, Happening, Mode, Refusal, Signs};
+use crate::unit::{PeerSlot, RawTime};
+use median::median;
 
 pub use crate::consensus::{ALGORITHMS, Algorithm};
 pub use crate::filter::Outcome;
+pub use crate::steering::{Limits, Refusal as ClockRefusal};
+pub use config::{Config, Taken, Tick};
 pub use exercise::Exercise;
 pub use snapshot::{NodeView, PeerView, Snapshot};
 pub use standing::Standing;
+pub use upheaval::Upheaval;
 
 use conduct::Conduct;
 use follow::{Follower, lag_ns};
 use peer::{Peer, V_RATE_MAX};
 use promise::{Promise, reach};
 use standing::{Situation, settled};
+use upheaval::ends;
 use wander::pooled_wander;
-
-/// An error at start above this is stepped, ns, unless told otherwise.
-pub const STEP_THRESHOLD_NS: i64 = 100_000_000;
 
 /// A node that has just heard somebody waits this long before it judges whether it starts with the others or joins
 /// them.
@@ -72,69 +79,6 @@ const DT_MAX_S: f64 = 60.0;
 const WANDER_TICKS: u32 = 8;
 /// Wander assumed until edges have said more, q in 1/s: 1e-9/sqrt(s), an ordinary crystal.
 const WANDER_PRIOR: f64 = 1e-18;
-
-/// What a pipeline is built for.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Own identity.
-    pub node: NodeId,
-    /// Part in the agreement.
-    pub role: Role,
-    /// How agreement is reached.
-    pub algorithm: Algorithm,
-    /// Time between two exchanges with one peer, ns.
-    pub interval_ns: i64,
-    /// Liars to tolerate; unless told, as many as the members alive allow: floor((n-1)/3).
-    pub faults: Option<u16>,
-    /// Slots of the peer table.
-    pub capacity: usize,
-    /// Time between two ticks, ns.
-    pub tick_ns: i64,
-    /// An error of the delivered clock above this at start is stepped, ns.
-    pub step_threshold_ns: i64,
-    /// Whether the delivered clock may be stepped at all.
-    pub allow_step: bool,
-}
-
-impl Config {
-    /// The defaults for the node `node`.
-    #[must_use]
-    pub fn new(node: NodeId) -> Self {
-        Config {
-            node,
-            role: Role::Peer,
-            algorithm: Algorithm::default(),
-            interval_ns: (1e9 / RATE_HZ_DEFAULT) as i64,
-            faults: None,
-            capacity: PEERS_MAX,
-            tick_ns: TICK_NS,
-            step_threshold_ns: STEP_THRESHOLD_NS,
-            allow_step: true,
-        }
-    }
-}
-
-/// What a tick gives.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tick {
-    /// What to tell the delivered clock; `None` if it is to be left alone (references, observers, nodes without peers).
-    pub correction: Option<Correction>,
-    /// What to tell peers from now on.
-    pub claim: Claim,
-    /// The state left and the state entered, if this tick changed it.
-    pub changed: Option<(NodeState, NodeState)>,
-    /// What the consensus decided.
-    pub verdict: Verdict,
-}
-
-/// What became of an exchange that was handed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// The peer's filter has seen it.
-    Filtered(Outcome),
-    /// Nobody sits in that slot, or somebody else: it was under way when the slot changed hands.
-    Stray,
-}
 
 /// One node's way from exchanges to corrections.
 pub struct Pipeline {
@@ -176,6 +120,17 @@ pub struct Pipeline {
     lag_ns: f64,
     /// By how much this node's own stamps can be wrong beyond the delays that they measure, ns.
     stamp_doubt_ns: u16,
+    /// V goes by a saved mapping until somebody is heard.
+    resumed: bool,
+    /// What the machine has told of its oscillator since the last tick.
+    told: Option<Upheaval>,
+    /// When this node last started anew: exchanges that began before belong to another oscillator.
+    born: Option<RawTime>,
+    /// Since when it is not known how the own oscillator has spent the time.
+    doubt: Option<RawTime>,
+    /// Nothing small can be promised at this tick.
+    doubtful: bool,
+    refusal: Option<Refusal>,
 }
 
 impl Pipeline {
@@ -187,11 +142,6 @@ impl Pipeline {
     pub fn new(config: &Config, start: Mapping, now: RawTime) -> Self {
         assert!(config.capacity <= PEERS_MAX, "a peer table holds at most {PEERS_MAX} peers");
         let start = Mapping { rate: start.rate.clamp(-V_RATE_MAX, V_RATE_MAX), ..start };
-        let guard = GuardConfig {
-            step_threshold_ns: config.step_threshold_ns,
-            allow_step: config.allow_step,
-            tick_ns: config.tick_ns,
-        };
         let mut pipeline = Pipeline {
             config: *config,
             peers: (0..config.capacity).map(|_| Peer::new(config.algorithm, config.interval_ns)).collect(),
@@ -199,7 +149,7 @@ impl Pipeline {
             voices: Vec::with_capacity(config.capacity),
             mapping: start,
             mode: Mode::default(),
-            guard: Guard::new(guard),
+            guard: Guard::new(config.limits, config.tick_ns),
             follower: Follower::new(),
             promise: Promise::NOTHING,
             claim: Claim::unset(start, config.role),
@@ -222,6 +172,12 @@ impl Pipeline {
             used: 0,
             lag_ns: 0.0,
             stamp_doubt_ns: 0,
+            resumed: config.resumed,
+            told: None,
+            born: None,
+            doubt: None,
+            doubtful: false,
+            refusal: None,
         };
         pipeline.publish();
         pipeline
@@ -243,7 +199,8 @@ impl Pipeline {
     pub fn on_exchange(&mut self, exchange: &Exchange) -> Taken {
         let peer = &mut self.peers[exchange.peer.index()];
         let known = peer.identity.is_some_and(|i| i.node == exchange.node && i.boot == exchange.boot);
-        if !known {
+        let stale = self.born.is_some_and(|born| ends(exchange).0.since(born) < 0);
+        if !known || stale {
             return Taken::Stray;
         }
         Taken::Filtered(peer.on_exchange(exchange, &self.claim))
@@ -264,10 +221,12 @@ impl Pipeline {
 
     /// One steering tick: `now` is the delivered clock and the raw oscillator, just read together.
     pub fn tick(&mut self, now: Reading) -> Tick {
-        let dt_s = (now.raw.since(self.ticked) as f64 * 1e-9).clamp(0.0, DT_MAX_S);
+        let (gap_ns, before) = (now.raw.since(self.ticked), self.state());
+        let dt_s = (gap_ns as f64 * 1e-9).clamp(0.0, DT_MAX_S);
         self.ticked = now.raw;
+        let upheaval = self.look_for_upheaval(now.raw, gap_ns);
         self.mapping = self.mapping.rebased(now.raw);
-        if self.state() == NodeState::Unset || self.config.role == Role::Reference {
+        if self.state() == NodeState::Unset && !self.resumed || self.config.role == Role::Reference {
             self.mapping = self.follower.follow(now, self.mapping.rate);
         } else {
             self.follower.forget();
@@ -285,13 +244,15 @@ impl Pipeline {
         self.mapping.rate = self.mapping.rate.clamp(-V_RATE_MAX, V_RATE_MAX);
         self.lag_ns = lag_ns(&self.mapping, now);
 
-        let changed = self.transit(&verdict, now.raw, dt_s);
+        let fallen = (before != self.state()).then_some((before, self.state()));
+        let changed = self.transit(&verdict, now.raw, dt_s).or(fallen);
         self.settle_anchor(verdict.phase_ns, dt_s);
+        self.guard.ticked(dt_s);
         self.learn_oscillator();
-        self.promise(&verdict, now.raw, dt_s);
+        self.promise(&verdict, now.raw, gap_ns.max(0) as f64 * 1e-9);
         let correction = self.correct(&verdict, changed);
         self.publish();
-        Tick { correction, claim: self.claim, changed, verdict }
+        Tick { correction, claim: self.claim, changed, verdict, upheaval, refusal: self.refusal }
     }
 
     /// Fills a snapshot of the node and its peers at the last tick.
@@ -319,7 +280,7 @@ impl Pipeline {
             offset_ns: -self.lag_ns,
             frequency: self.mapping.rate,
             sigma_ns: self.promise.sigma_ns(self.wander, self.lag_ns),
-            bound_ns: self.promise.bound_ns(self.lag_ns, self.config.tick_ns),
+            bound_ns: self.bound_ns(self.lag_ns),
             wander: self.wander,
             boost: self.boost,
             alive: self.alive as u16,
@@ -480,7 +441,9 @@ impl Pipeline {
         };
         let changed = self.mode.tick(signs, dt_s);
         match changed {
-            Some((NodeState::Unset, _)) => (self.started, self.start_rate) = (Some(now), self.mapping.rate),
+            Some((NodeState::Unset, _)) => {
+                (self.started, self.start_rate, self.resumed) = (Some(now), self.mapping.rate, false);
+            }
             Some((_, NodeState::Holdover | NodeState::Unset)) => self.started = None,
             _ => {}
         }
@@ -576,16 +539,21 @@ impl Pipeline {
         if self.config.role != Role::Peer || self.state() == NodeState::Unset && entered.is_none() {
             return None;
         }
-        if entered == Some(NodeState::Track) {
-            self.guard.settle();
+        if self.state() == NodeState::Track && self.used > 0 && Guard::caught_up(self.lag_ns, verdict.sigma_ns) {
+            self.guard.note(Happening::CaughtUp);
         }
         let (rate, step_ns) = if entered == Some(NodeState::Unset) {
             (self.mapping.rate, 0) // whoever we were closing in on is gone: stop slewing, then let the clock be
         } else {
-            let advice = self.guard.advise(self.mapping.rate, self.lag_ns, verdict.phase_ns);
-            (advice.rate, advice.step_ns)
+            match self.guard.advise(self.mapping.rate, self.lag_ns, verdict.phase_ns) {
+                Ok(advice) => (advice.rate, advice.step_ns),
+                Err(refusal) => {
+                    self.refusal = Some(refusal);
+                    return None;
+                }
+            }
         };
-        let bound_ns = self.promise.bound_ns(self.lag_ns, self.config.tick_ns);
+        let bound_ns = self.bound_ns(self.lag_ns);
         Some(Correction {
             rate,
             step_ns,
@@ -593,6 +561,11 @@ impl Pipeline {
             bound_ns,
             synchronised: self.state() == NodeState::Track && bound_ns.is_finite(),
         })
+    }
+
+    /// The bound of the delivered clock, ns, until the next tick.
+    fn bound_ns(&self, lag_ns: f64) -> f64 {
+        if self.doubtful { f64::INFINITY } else { self.promise.bound_ns(lag_ns, self.config.tick_ns) }
     }
 
     fn publish(&mut self) {
@@ -609,21 +582,9 @@ impl Pipeline {
             wander: self.wander as f32,
             boost: self.boost as f32,
             sigma_ns: self.promise.sigma_ns(self.wander, lag_ns) as f32,
-            bound_ns: if reference { 0.0 } else { self.promise.bound_ns(lag_ns, self.config.tick_ns) as f32 },
+            bound_ns: if reference { 0.0 } else { self.bound_ns(lag_ns) as f32 },
             alive: self.alive.max(1) as u16,
             stamp_doubt_ns: self.stamp_doubt_ns,
         };
     }
-}
-
-fn median(buffer: &mut [f64; PEERS_MAX], numbers: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut count = 0;
-    for number in numbers {
-        buffer[count] = number;
-        count += 1;
-    }
-    let sorted = &mut buffer[..count];
-    sorted.sort_unstable_by(f64::total_cmp);
-    let upper = *sorted.get(count / 2)?;
-    Some(if count % 2 == 1 { upper } else { (sorted[count / 2 - 1] + upper) / 2.0 })
 }

@@ -3,11 +3,15 @@
 
 use super::conduct::Conduct;
 use super::standing::{Candidate, Standing, settled};
+use super::upheaval::{Tear, ends};
 use crate::consensus::Voice;
 use crate::consensus::{Algorithm, EdgeModel};
 use crate::filter::{EdgeFilter, FilterKind, Outcome, Pair, Scores};
 use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, Span, StampClass};
-use crate::limits::{DRIFT_RATE, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN};
+use crate::limits::{
+    DRIFT_RATE, NONCE_LIFETIME_NS, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN,
+    TRANSMIT_STAMP_WAIT_NS,
+};
 use crate::unit::{PeerSlot, RawTime};
 
 /// V over raw of a sane node: both oscillators at their worst, and its V being slewed (seconds per second).
@@ -18,6 +22,9 @@ const RELATION_RATE_MAX: f64 = 4.0 * OSCILLATOR_RATE_MAX;
 const WARM_SAMPLES: u32 = 16;
 /// Exchanges after which an edge has something to say about wander.
 const WANDER_SAMPLES: u32 = 48;
+
+/// No exchange comes later than this behind another, ns: one that seems to was taken after the own clock was set back.
+const LATE_NS_MAX: i64 = NONCE_LIFETIME_NS + TRANSMIT_STAMP_WAIT_NS;
 
 /// One place of the table.
 pub(super) struct Peer {
@@ -58,6 +65,10 @@ pub(super) struct Peer {
     pub bound_ns: f64,
     pub rx_class: StampClass,
     pub tx_class: StampClass,
+    /// The last jump on this edge, for as long as others may be part of it.
+    pub tear: Option<Tear>,
+    /// When the newest exchange that fitted what was known began, own raw time.
+    pub whole: Option<RawTime>,
 }
 
 impl Peer {
@@ -86,19 +97,30 @@ impl Peer {
             bound_ns: f64::INFINITY,
             rx_class: StampClass::User,
             tx_class: StampClass::User,
+            tear: None,
+            whole: None,
         }
     }
 
     /// Somebody else sits here now, or nobody: everything known is about another clock.
     pub(super) fn seat(&mut self, identity: Option<PeerIdentity>) {
-        self.filter.reset();
         self.identity = identity;
-        self.claim = None;
-        self.heard = None;
         self.interval_ns = 0.0;
-        self.own_at_claim = None;
+        self.tear = None;
+        self.relearn();
+    }
+
+    /// The own clock has jumped: what is known of the edge is about another one, unless it was learnt since the jump.
+    pub(super) fn relearn(&mut self) {
+        if self.tear.take().is_none() {
+            self.filter.reset();
+            self.claim = None;
+            self.heard = None;
+            self.own_at_claim = None;
+        }
         self.claimed = None;
         self.conduct = Conduct::default();
+        self.whole = None;
         self.relation = None;
         self.standing = Standing::NoSamples;
         self.admitted = false;
@@ -106,6 +128,31 @@ impl Peer {
         self.start_rate = None;
         self.rate_at_agreement = None;
         (self.z_ns, self.g, self.bound_ns) = (0.0, 0.0, f64::INFINITY);
+    }
+
+    /// Whether the peer can say something of this node's oscillator: it is here and keeps time by an agreement.
+    pub(super) fn is_witness(&self, now: RawTime) -> bool {
+        let keeps_time = self.claim.is_some_and(|c| c.state != NodeState::Unset && !c.joining);
+        self.identity.is_some() && keeps_time && self.age_ns(now) <= self.silence_ns()
+    }
+
+    /// Looks whether one of the two oscillators has jumped since the edge was last heard; if so, the edge is learnt
+    /// anew from this exchange on.
+    fn look_for_tear(&mut self, exchange: &Exchange) {
+        let behind_ns = self.heard.map_or(-1, |heard| heard.since(exchange.local_received));
+        if (0..=LATE_NS_MAX).contains(&behind_ns) {
+            return; // a late one says nothing of the present
+        }
+        let Some(known) = self.filter.relation(exchange.local_mid()) else { return };
+        match Tear::between(&known, exchange) {
+            Some(tear) => {
+                self.filter.reset();
+                self.heard = None;
+                (self.tear, self.whole) = (Some(tear), None);
+                (self.admitted, self.rate_at_agreement) = (false, None);
+            }
+            None => self.whole = Some(ends(exchange).0),
+        }
     }
 
     /// Takes an exchange; `own` is what this node says of itself.
@@ -121,6 +168,7 @@ impl Peer {
         if let Some(start) = said.filter(|c| c.state == NodeState::Unset) {
             self.start_rate = Some(start.mapping.rate);
         }
+        self.look_for_tear(exchange);
         let outcome = self.filter.on_exchange(exchange, &pair(own, said.as_ref()));
         if outcome == Outcome::Impossible {
             return outcome;

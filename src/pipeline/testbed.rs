@@ -110,6 +110,21 @@ impl Node {
         whole.wrapping_add(self.base_ns).wrapping_sub(EPOCH_NS) as f64 + frac + self.gained_ns
     }
 
+    /// The machine jumps `ns` forward, oscillator and all: its clock is made of it.
+    pub fn jump(&mut self, ns: f64) {
+        self.gained_ns += ns;
+    }
+
+    /// Somebody else sets the clock `ns` forward.
+    pub fn set_clock(&mut self, ns: f64) {
+        self.clock_ns += ns;
+    }
+
+    /// The rate that the clock was told.
+    pub fn clock_rate(&self) -> f64 {
+        self.clock_rate
+    }
+
     /// Sets the clock right and lets it run true: for references, of which there is only one truth.
     pub fn align(&mut self) {
         self.clock_ns = -self.gained_ns;

@@ -15,7 +15,7 @@ pub struct Tuning {
 impl Pipeline {
     /// Takes other limits from the next tick on.
     pub fn retune(&mut self, tuning: Tuning) {
-        self.config.step_threshold_ns = tuning.step_threshold_ns;
+        self.config.limits.step_threshold_ns = tuning.step_threshold_ns;
         self.config.faults = tuning.faults;
         self.guard.set_step_threshold(tuning.step_threshold_ns);
     }

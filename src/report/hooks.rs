@@ -1,6 +1,7 @@
 //! Telling programs and servers of crossed thresholds, on threads of their own: whoever has news hands them over and
-//! goes on at once. Each way has one bounded queue; what does not fit is dropped and counted. A program is started directly,
-//! never through a shell, one at a time and with a pause after each, so that a storm of news is no storm of processes.
+//! goes on at once. Each way has one bounded queue; what does not fit is dropped and counted. A program is started
+//! directly, never through a shell, one at a time and with a pause after each, so that a storm of news is no storm of
+//! processes.
 
 use std::io;
 use std::path::{Path, PathBuf};

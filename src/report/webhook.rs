@@ -1,6 +1,6 @@
 //! Where to and how a webhook is told: an address of the form `http://HOST[:PORT][/PATH]`, and one POST of a JSON
-//! document over plain HTTP/1.1 with a limit on every wait. No TLS, no redirects, no kept connection: whoever needs those has a
-//! relay for hooks. Redirects are answers like any other that is not 2xx: a failure.
+//! document over plain HTTP/1.1 with a limit on every wait. No TLS, no redirects, no kept connection: whoever needs
+//! those has a relay for hooks. Redirects are answers like any other that is not 2xx: a failure.
 
 use std::fmt;
 use std::io::{self, Read, Write};

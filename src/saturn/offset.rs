@@ -55,8 +55,8 @@ impl Trip {
 }
 
 /// As Saturn computes it (its final code): of three trips and more those are kept whose round trip is *shorter* than
-/// the one at 60 % of them all in order, but at least than the fourth; the mean of what is kept. Equal round trips leave
-/// nothing, and nothing is NaN.
+/// the one at 60 % of them all in order, but at least than the fourth; the mean of what is kept. Equal round trips
+/// leave nothing, and nothing is NaN.
 #[must_use]
 pub fn as_saturn(trips: &[Trip]) -> Estimate {
     let count = trips.len();

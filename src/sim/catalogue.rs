@@ -81,6 +81,7 @@ catalogue![
     "330-loss-in-bursts",
     "331-overtaking-for-an-hour",
     "332-start-burst-then-seldom",
+    "333-pause",
     "401-liar-edge-4",
     "402-liars-edge-10",
     "403-liars-random-10",

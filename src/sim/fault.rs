@@ -43,6 +43,15 @@ pub enum Event {
         #[serde(default)]
         error: Span,
     },
+    /// Virtual machines stand still, oscillator and all, and nobody tells them: their clocks go on where they stopped.
+    Pause {
+        /// When.
+        at: Span,
+        /// Who.
+        nodes: Vec<usize>,
+        /// For how long.
+        length: Span,
+    },
     /// Machines move to other hardware: the oscillator jumps forward and runs at another rate.
     Migrate {
         /// When.
@@ -124,6 +133,7 @@ impl Event {
             Event::Crash { at, .. }
             | Event::Partition { at, .. }
             | Event::Suspend { at, .. }
+            | Event::Pause { at, .. }
             | Event::Migrate { at, .. }
             | Event::FrequencyJump { at, .. }
             | Event::TemperatureStep { at, .. }
@@ -140,6 +150,7 @@ impl Event {
             Event::Crash { nodes, .. }
             | Event::Partition { nodes, .. }
             | Event::Suspend { nodes, .. }
+            | Event::Pause { nodes, .. }
             | Event::Migrate { nodes, .. }
             | Event::FrequencyJump { nodes, .. }
             | Event::TemperatureStep { nodes, .. }
@@ -156,7 +167,9 @@ impl Event {
         match self {
             Event::Crash { at, down, .. } => down.map(|down| Span(at.0 + down.0)),
             Event::Partition { until, .. } | Event::Churn { until, .. } => Some(*until),
-            Event::Suspend { at, length, .. } | Event::StuckClock { at, length, .. } => Some(Span(at.0 + length.0)),
+            Event::Suspend { at, length, .. }
+            | Event::Pause { at, length, .. }
+            | Event::StuckClock { at, length, .. } => Some(Span(at.0 + length.0)),
             _ => Some(self.at()),
         }
     }
@@ -168,6 +181,7 @@ impl Event {
             Event::Crash { .. } => "crash",
             Event::Partition { .. } => "partition",
             Event::Suspend { .. } => "suspend",
+            Event::Pause { .. } => "pause",
             Event::Migrate { .. } => "migrate",
             Event::FrequencyJump { .. } => "frequency jump",
             Event::TemperatureStep { .. } => "temperature step",

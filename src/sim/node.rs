@@ -14,7 +14,7 @@ use super::stamp::StampModel;
 use super::world::TrueNs;
 use crate::exchange::{Config, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Stamp, StampClass};
-use crate::pipeline::{Algorithm, Config as PipelineConfig, Pipeline};
+use crate::pipeline::{Algorithm, Config as PipelineConfig, Pipeline, Upheaval};
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot};
 use crate::wire::{DATAGRAM_LEN, Identity, Keyring, Reject};
 
@@ -356,6 +356,11 @@ impl Node {
         }
         self.exchanged[exchange.peer.index()] += 1;
         let _taken = self.pipeline.on_exchange(exchange);
+    }
+
+    /// The machine has been suspended for `length_ns` and knows it.
+    pub fn suspended(&mut self, length_ns: i64) {
+        self.pipeline.unsettle(Upheaval::Suspended(length_ns));
     }
 
     /// One steering tick. Returns when the next is due.

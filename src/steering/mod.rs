@@ -1,10 +1,10 @@
 //! From V to the delivered clock C, and from signs to states: the law that makes C follow V, the guard that limits how
-//! hard and decides on the one step at start, and the table of a node's states. Knows no peers and no filters.
+//! hard, how far and when, and the table of a node's states. Knows no peers and no filters.
 
 mod guard;
 mod law;
 mod mode;
 
-pub use guard::{Guard, GuardConfig, Move};
+pub use guard::{Guard, Happening, Limits, Move, Refusal};
 pub use law::steer;
 pub use mode::{Mode, Signs};

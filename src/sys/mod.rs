@@ -7,6 +7,7 @@
 mod address;
 #[allow(unsafe_code)]
 pub mod caps;
+pub mod clock_set;
 mod cmsg;
 pub mod lock;
 #[allow(unsafe_code)]

@@ -1,6 +1,9 @@
 //! Reading the machine's clocks, and sleeping until a point on one of them. Sets nothing, and knows nothing of the fake
 //! oscillators of test nodes (that is `clock::Oscillator`).
 
+/// Two reads of MONOTONIC further apart than this were interrupted, ns.
+const SUSPENDED_WIDTH_NS_MAX: i64 = 100_000;
+
 /// `CLOCK_REALTIME` and `CLOCK_MONOTONIC_RAW` at one instant, as well as two clocks can be read together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
@@ -40,6 +43,16 @@ pub fn boottime_now() -> i64 {
 #[must_use]
 pub fn thread_cpu_now() -> i64 {
     read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// For how long the machine has been suspended since it booted, ns; good to the distance of two reads, tens of ns.
+/// `None` if this process was interrupted in between, which happens.
+#[must_use]
+pub fn suspended_ns() -> Option<i64> {
+    let before_ns = monotonic_now();
+    let boottime_ns = boottime_now();
+    let after_ns = monotonic_now();
+    (after_ns - before_ns <= SUSPENDED_WIDTH_NS_MAX).then(|| boottime_ns - before_ns - (after_ns - before_ns) / 2)
 }
 
 /// Reads REALTIME between two RAW reads, `rounds` times (at least once), and returns the narrowest bracket: an
@@ -112,6 +125,13 @@ mod tests {
         assert!(monotonic_now() >= until_ns);
         sleep_until_monotonic(until_ns - 1);
         sleep_until_monotonic(-5);
+    }
+
+    #[test]
+    fn a_machine_that_is_awake_is_not_suspended_meanwhile() {
+        let read = || (0..100).find_map(|_| suspended_ns()).expect("not every read is interrupted");
+        let (before_ns, after_ns) = (read(), read());
+        assert!(before_ns > -1_000_000 && (after_ns - before_ns).abs() < 1_000_000, "{before_ns} {after_ns}");
     }
 
     #[test]

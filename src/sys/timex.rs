@@ -119,6 +119,13 @@ pub fn request_status(
     request.esterror = error_us(estimated_error_ns);
 }
 
+/// Adds to `request` the announcement `leap` (`STA_INS`, `STA_DEL` or 0) in place of the one in `status_now`, and
+/// changes nothing else of it.
+pub fn request_leap(request: &mut libc::timex, status_now: i32, leap: i32) {
+    request.modes |= libc::ADJ_STATUS;
+    request.status = status_now & !(libc::STA_INS | libc::STA_DEL) | leap;
+}
+
 /// Adds to `request` that the clock is not to be trusted, and changes nothing else of `status_now`.
 pub fn request_unsynchronised(request: &mut libc::timex, status_now: i32) {
     request.modes |= libc::ADJ_STATUS;

@@ -45,7 +45,6 @@ fn server() -> Facts {
             rate_ppb: -3_210.0,
             ..PhcFacts::default()
         }],
-        peer_asked: false,
     }
 }
 

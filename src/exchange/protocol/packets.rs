@@ -6,7 +6,8 @@ use super::arrivals::Arrival;
 use super::{Outgoing, Protocol};
 use crate::exchange::counters::Tally;
 use crate::exchange::pending::{Departure, Pending};
-use crate::flow::Stamp;
+use crate::flow::{Claim, Stamp};
+use crate::limits::CLAIM_AGE_NS_MAX;
 use crate::unit::{NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Earlier, KeyChoice, Kind, Message};
 
@@ -115,11 +116,18 @@ impl Protocol {
             receive: packet.receive,
             transmit: packet.transmit,
             earlier: packet.earlier,
-            claim: self.claim,
+            claim: self.claim_at(packet.transmit.at),
             name: self.identity.name,
         };
         message.seal(&self.identity, &self.keys, key, out);
         self.counters.count(Tally::Sent);
+    }
+
+    /// What this node says of itself at `now`. A bound is good until the next tick; when ticks have failed to come, the
+    /// machine was held up and nobody knows what its oscillator did meanwhile.
+    fn claim_at(&self, now: RawTime) -> Claim {
+        let stale = now.since(self.claim.mapping.epoch) > CLAIM_AGE_NS_MAX;
+        Claim { bound_ns: if stale { f32::INFINITY } else { self.claim.bound_ns }, ..self.claim }
     }
 
     pub(super) fn outgoing(&self, to: SocketAddr, slot: Option<usize>, stamp_wanted: bool) -> Outgoing {

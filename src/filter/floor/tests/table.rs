@@ -175,8 +175,8 @@ fn probe_lan() {
             "{alive}: fused {:.1} sigma {:.2}; models {:.1} {:.2}",
             total.rms(),
             total.sigma(),
-            (own.0 / own.2 as f64).sqrt(),
-            (own.1 / own.2 as f64).sqrt()
+            (own.0 / own.2).sqrt(),
+            (own.1 / own.2).sqrt()
         );
     }
 }

@@ -1,0 +1,262 @@
+//! Every sequence of calls against a kernel that is played by the rules of the real one.
+
+use libc::{
+    ADJ_ESTERROR, ADJ_FREQUENCY, ADJ_MAXERROR, ADJ_NANO, ADJ_OFFSET, ADJ_SETOFFSET, ADJ_STATUS, ADJ_TAI, ADJ_TICK,
+    STA_DEL, STA_FREQHOLD, STA_INS, STA_NANO, STA_PLL, STA_UNSYNC,
+};
+
+use super::super::fake_kernel::{FakeKernel, State};
+use super::*;
+
+const REPORT: u32 = ADJ_STATUS | ADJ_NANO | ADJ_MAXERROR | ADJ_ESTERROR;
+const RATE: u32 = ADJ_FREQUENCY | ADJ_TICK;
+const TICK_NS: i64 = 62_500_000;
+const SECOND_NS: i64 = 1_000_000_000;
+
+struct Bench {
+    kernel: FakeKernel,
+    clock: SystemClock<FakeKernel, FakeKernel>,
+    _folder: tempfile::TempDir,
+}
+
+/// A clock held on a kernel that was left in some state.
+fn bench(leave: impl FnOnce(&mut State)) -> Bench {
+    let (folder, kernel) = (tempfile::tempdir().unwrap(), FakeKernel::new());
+    kernel.with(leave);
+    let path = folder.path().join("clock.lock");
+    let clock = SystemClock::with(kernel.clone(), kernel.clone(), &path, true).unwrap();
+    Bench { kernel, clock, _folder: folder }
+}
+
+fn correction(rate: f64, step_ns: i64) -> Correction {
+    Correction { rate, step_ns, sigma_ns: 2_500.0, bound_ns: 40_000.0, synchronised: true }
+}
+
+impl Bench {
+    /// What a node does at a tick; gives what others were found to have done.
+    fn tick(&mut self, rate: f64) -> Option<Interference> {
+        self.clock.read().unwrap();
+        let found = self.clock.interference();
+        self.clock.apply(&correction(rate, 0)).unwrap();
+        self.kernel.advance(TICK_NS);
+        found
+    }
+
+    fn status(&self) -> i32 {
+        self.kernel.with(|state| state.status)
+    }
+}
+
+#[test]
+fn taking_hold_changes_nothing_and_finds_the_rate_the_clock_has() {
+    let mut bench = bench(|state| (state.frequency, state.status) = (3 << 16, STA_PLL | STA_UNSYNC));
+    assert!((bench.clock.rate() - 3e-6).abs() < 1e-15);
+    assert_eq!(bench.clock.read().unwrap().clock.nanos(), bench.kernel.real_ns());
+    assert_eq!(bench.clock.interference(), None, "what was there before is nobody's interference");
+    bench.clock.release().unwrap();
+    assert!(bench.kernel.take().is_empty());
+}
+
+#[test]
+fn the_first_correction_takes_the_clock_over_in_one_call() {
+    let mut bench = bench(|state| state.status = STA_PLL | STA_INS | STA_FREQHOLD | STA_UNSYNC);
+    bench.clock.apply(&correction(-20e-6, 0)).unwrap();
+    let [request] = bench.kernel.take()[..] else { panic!("one call") };
+    assert_eq!(request.modes, RATE | REPORT);
+    assert_eq!((request.freq, request.tick), (-(20 << 16), 10_000));
+    assert_eq!((request.maxerror, request.esterror), (40, 3));
+    assert_eq!(bench.status(), STA_INS | STA_NANO);
+    assert!((bench.clock.rate() + 20e-6).abs() < 1e-15);
+}
+
+#[test]
+fn a_step_is_relative_in_nanoseconds_and_comes_with_the_rate_and_an_honest_status() {
+    let mut bench = bench(|_| ());
+    bench.tick(0.0);
+    bench.kernel.take();
+    let before_ns = bench.kernel.real_ns();
+    bench.clock.apply(&correction(1e-6, -1_500_000_000)).unwrap();
+    let [request] = bench.kernel.take()[..] else { panic!("one call") };
+    assert_eq!(request.modes, ADJ_SETOFFSET | RATE | REPORT);
+    assert_eq!((request.time.tv_sec, request.time.tv_usec), (-2, 500_000_000));
+    assert_eq!(bench.kernel.real_ns(), before_ns - 1_500_000_000);
+    // The kernel forgets how good a clock is when it is set: it has been told again in the same call.
+    assert_eq!((bench.status(), bench.kernel.with(|state| state.maxerror_us)), (STA_NANO, 40.0));
+}
+
+#[test]
+fn beyond_500_ppm_the_tick_helps_and_is_taken_back_after() {
+    let mut bench = bench(|_| ());
+    for (rate, gained_ns) in [(830e-6, 830_000), (-0.1, -100_000_000), (10e-6, 10_000)] {
+        let before_ns = bench.kernel.real_ns();
+        bench.clock.apply(&correction(rate, 0)).unwrap();
+        bench.kernel.advance(SECOND_NS);
+        let error_ns = bench.kernel.real_ns() - before_ns - SECOND_NS - gained_ns;
+        assert!(error_ns.abs() <= 1, "{rate}: {error_ns} ns");
+    }
+    let set: Vec<_> = bench.kernel.take().iter().map(|request| (request.tick, request.freq)).collect();
+    assert_eq!(set, [(10_008, 30 << 16), (9_000, 0), (10_000, 10 << 16)]);
+}
+
+#[test]
+fn the_kernel_is_told_only_what_changes_and_the_error_once_a_second() {
+    let mut bench = bench(|_| ());
+    bench.clock.apply(&correction(1e-6, 0)).unwrap();
+    bench.kernel.take();
+
+    bench.kernel.advance(SECOND_NS / 2);
+    bench.clock.apply(&correction(1e-6, 0)).unwrap();
+    assert!(bench.kernel.take().is_empty());
+    bench.clock.apply(&correction(2e-6, 0)).unwrap();
+    assert_eq!(bench.kernel.take()[0].modes, RATE);
+    bench.kernel.advance(SECOND_NS / 2);
+    bench.clock.apply(&correction(2e-6, 0)).unwrap();
+    assert_eq!(bench.kernel.take()[0].modes, REPORT);
+
+    // Losing the cluster is said at once.
+    bench.clock.apply(&Correction { synchronised: false, ..correction(2e-6, 0) }).unwrap();
+    assert_eq!(bench.kernel.take()[0].modes, REPORT);
+    assert_eq!(bench.status(), STA_NANO | STA_UNSYNC);
+}
+
+#[test]
+fn an_error_at_the_kernels_largest_is_never_called_synchronised() {
+    let mut bench = bench(|_| ());
+    for (bound_ns, unsync) in [(15.999e9, 0), (16e9, STA_UNSYNC), (f64::INFINITY, STA_UNSYNC)] {
+        bench.clock.apply(&Correction { bound_ns, ..correction(0.0, 0) }).unwrap();
+        assert_eq!(bench.status() & STA_UNSYNC, unsync, "{bound_ns}");
+    }
+}
+
+#[test]
+fn the_kernels_own_loop_never_gets_an_offset_and_its_tai_is_kept() {
+    let mut bench = bench(|state| state.status = STA_PLL);
+    for n in 0..100 {
+        bench.clock.read().unwrap();
+        bench.clock.apply(&correction(f64::from(n) * 1e-6, i64::from(n % 7))).unwrap();
+        bench.kernel.advance(TICK_NS);
+    }
+    for request in bench.kernel.take() {
+        // ADJ_SETOFFSET is another bit; ADJ_OFFSET is what feeds the PLL.
+        assert_eq!(request.modes & (ADJ_OFFSET | ADJ_TAI), 0);
+        assert_eq!(request.status & STA_PLL, 0);
+    }
+    assert_eq!(bench.kernel.with(|state| state.tai_s), 37);
+}
+
+#[test]
+fn a_leap_second_is_announced_and_taken_back_and_outlives_reports() {
+    let mut bench = bench(|_| ());
+    bench.tick(0.0);
+    for (leap, bits) in [(Leap::Insert, STA_INS), (Leap::Delete, STA_DEL), (Leap::None, 0)] {
+        bench.clock.announce_leap(leap).unwrap();
+        for _ in 0..40 {
+            assert_eq!(bench.tick(0.0), None);
+        }
+        assert_eq!(bench.status(), STA_NANO | bits, "{leap:?}");
+    }
+}
+
+#[test]
+fn at_release_the_clock_is_called_unsynchronised_and_keeps_its_rate() {
+    let mut bench = bench(|_| ());
+    bench.clock.apply(&correction(7e-6, 0)).unwrap();
+    bench.kernel.take();
+    bench.clock.release().unwrap();
+    let [request] = bench.kernel.take()[..] else { panic!("one call") };
+    assert_eq!(request.modes, ADJ_STATUS);
+    assert_eq!(bench.status(), STA_NANO | STA_UNSYNC);
+    assert_eq!(bench.kernel.with(|state| state.frequency), 7 << 16);
+    bench.clock.release().unwrap();
+    assert!(bench.kernel.take().is_empty(), "once is enough");
+}
+
+#[test]
+fn a_correction_refused_by_the_kernel_is_tried_again_in_full() {
+    let mut bench = bench(|state| state.permitted = false);
+    let refused = bench.clock.apply(&correction(1e-6, 0)).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+    assert_eq!(bench.clock.rate(), 0.0);
+    bench.kernel.with(|state| state.permitted = true);
+    bench.clock.apply(&correction(1e-6, 0)).unwrap();
+    assert_eq!(bench.kernel.take()[0].modes, RATE | REPORT);
+}
+
+#[test]
+fn steering_by_this_node_alone_is_nobodys_interference() {
+    let mut bench = bench(|_| ());
+    for n in 0..200 {
+        let rate = f64::from(n % 5 - 2) * 40e-3 + f64::from(n) * 1e-8;
+        assert_eq!(bench.tick(rate), None, "at {n}");
+        if n % 50 == 0 {
+            bench.clock.apply(&correction(rate, 3 * SECOND_NS)).unwrap();
+        }
+    }
+    // A tick that comes ten seconds late, and a kernel that is half a ppm off, are no interference either.
+    bench.kernel.advance(10 * SECOND_NS);
+    bench.kernel.with(|state| state.raw_ns += 4_000);
+    assert_eq!(bench.tick(0.0), None);
+}
+
+#[test]
+fn a_clock_that_somebody_sets_is_noticed_at_the_next_tick_whichever_way() {
+    for by_ns in [200_000_000, -200_000_000, 6_000, -6_000, 3_600 * SECOND_NS] {
+        let mut bench = bench(|_| ());
+        (0..20).for_each(|_| assert_eq!(bench.tick(3e-6), None));
+        bench.kernel.set(by_ns);
+        let found = bench.tick(3e-6);
+        let Some(Interference::Moved(seen_ns)) = found else { panic!("{by_ns}: {found:?}") };
+        assert!((seen_ns - by_ns).abs() <= 2, "{seen_ns} instead of {by_ns}");
+        // The kernel had called it unsynchronised; that is put right at once, not at the next full second.
+        assert_eq!(bench.status() & STA_UNSYNC, 0);
+        assert_eq!(bench.tick(3e-6), None, "told once");
+    }
+}
+
+#[test]
+fn a_move_below_what_measuring_explains_is_let_be() {
+    let mut bench = bench(|_| ());
+    bench.tick(0.0);
+    bench.kernel.set(5_000);
+    assert_eq!(bench.tick(0.0), None);
+}
+
+#[test]
+fn a_frequency_that_somebody_sets_is_noticed_and_taken_back() {
+    let mut bench = bench(|_| ());
+    (0..20).for_each(|_| assert_eq!(bench.tick(3e-6), None));
+    bench.kernel.with(|state| state.frequency += 100 << 16);
+    bench.kernel.advance(TICK_NS);
+    let found = bench.tick(3e-6);
+    assert!(
+        matches!(found, Some(Interference::Rate { found, left }) if (found - left - 100e-6).abs() < 1e-12),
+        "{found:?}"
+    );
+    assert_eq!(bench.kernel.with(|state| state.frequency), 3 << 16);
+    assert_eq!(bench.tick(3e-6), None);
+}
+
+#[test]
+fn a_kernel_loop_that_somebody_switches_on_is_noticed_and_switched_off() {
+    let mut bench = bench(|_| ());
+    (0..20).for_each(|_| assert_eq!(bench.tick(0.0), None));
+    bench.kernel.with(|state| state.status |= STA_PLL);
+    assert_eq!(bench.tick(0.0), Some(Interference::Loop));
+    assert_eq!(bench.status() & STA_PLL, 0);
+    // Fed with an offset it moves the clock besides.
+    bench.kernel.with(|state| (state.status, state.pll_ns) = (state.status | STA_PLL, 50e6));
+    bench.kernel.advance(TICK_NS);
+    assert!(matches!(bench.tick(0.0), Some(Interference::Moved(_))));
+}
+
+#[test]
+fn without_the_privilege_or_with_another_holder_one_sentence_says_what_to_do() {
+    let bench = bench(|_| ());
+    let path = bench._folder.path().join("clock.lock");
+    let refusal =
+        |permitted| SystemClock::with(FakeKernel::new(), FakeKernel::new(), &path, permitted).map(|_| ()).unwrap_err();
+    let denied = refusal(false).to_string();
+    assert!(denied.contains("CAP_SYS_TIME") && denied.contains("--clock virtual"), "{denied}");
+    let held = refusal(true).to_string();
+    assert!(held.contains(&format!("process {}", std::process::id())), "{held}");
+}
