@@ -28,6 +28,7 @@ const EXAMPLES: [(&str, &str); 16] = [
     ("virtual-drift", "\"20ppm\""),
     ("iface", "[\"eth0\"]"),
     ("phc", "\"/dev/ptp0\""),
+    ("drift-file", "\"/var/lib/llts/drift\""),
     ("user", "\"llts\""),
     ("cpu", "3"),
     ("runtime-dir", "\"/run/llts\""),
