@@ -24,6 +24,13 @@ pub const STATUS_CLIENTS_MAX: usize = 16;
 /// A status client that has not asked or not read within this is cut off, ns.
 pub const STATUS_PATIENCE_NS: i64 = 2_000_000_000;
 
+/// Connections to the endpoint for monitoring at one time: scrapers and a few browsers.
+pub const HTTP_CLIENTS_MAX: usize = 32;
+/// A connection to it that has not asked or not read within this is cut off, ns.
+pub const HTTP_PATIENCE_NS: i64 = 5_000_000_000;
+/// The longest request that is read, bytes: browsers send some hundreds.
+pub const HTTP_REQUEST_BYTES_MAX: usize = 8 * 1024;
+
 /// Exchanges a second and peer: slowest and fastest accepted.
 pub const RATE_HZ_MIN: f64 = 0.01;
 /// See [`RATE_HZ_MIN`].

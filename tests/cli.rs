@@ -74,6 +74,13 @@ fn what_is_wrong_with_the_words_is_one_sentence_and_exit_code_2() {
         ("demo --nodes 3 --kill-restart 4", "names a node from 1 to 3"),
         ("keygen --id 0", "--id"),
         ("status --port 8080", "--port"),
+        ("status --watch 0", "too short"),
+        ("run --config /nonexistent/llts.toml", "cannot read the configuration file /nonexistent/llts.toml"),
+        ("check-config /nonexistent/llts.toml", "cannot read the configuration file /nonexistent/llts.toml"),
+        ("run --mlock=perhaps", "invalid value 'perhaps' for '--mlock"),
+        ("run --metrics localhost:9124", "is no place for metrics"),
+        ("waitsync --bound 1", "write a number and ns, us, ms or s"),
+        ("completions tcsh", "possible values: bash"),
     ] {
         let (sentence, code) = fault(&line.split(' ').collect::<Vec<_>>());
         assert!(sentence.contains(part), "{line}: {sentence}");

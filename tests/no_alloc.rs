@@ -69,8 +69,10 @@ fn settings(name: &str, port: u16, dir: &std::path::Path, poll_mode: PollMode) -
         runtime_dir: Some(dir.to_owned()),
         state_dir: None,
         socket: None,
+        metrics: None,
         record: None,
         log_level: "warn".to_owned(),
+        log_format: engine::LogFormat::Text,
     }
 }
 

@@ -2,14 +2,16 @@
 //! together with the others is decided by the commands.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::compare::CompareArgs;
 use super::exit::{Failure, say};
+use super::layers::{self, Origin, Surroundings};
 use super::quantity::{self, FifoPriority, ListenAddr, positive_span_ns};
 use super::query::QueryArgs;
 use super::replay::ReplayArgs;
@@ -17,7 +19,7 @@ use super::saturn::SaturnArgs;
 use super::sim::SimArgs;
 use super::watch::WatchArgs;
 use crate::engine::keyfile::KEY_ID_DEFAULT;
-use crate::engine::{OnConflict, PollMode, Timestamps};
+use crate::engine::{LogFormat, OnConflict, PollMode, Timestamps};
 use crate::flow::Role;
 use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, ROUNDS_MAX};
 use crate::pipeline::{ALGORITHMS, Algorithm};
@@ -51,8 +53,19 @@ pub(super) enum Command {
     Watch(Box<WatchArgs>),
     /// Ask one node a few times, for cron and monitoring: exit code 0 good, 1 over the threshold, 2 unreachable
     Query(QueryArgs),
+    /// Show the peers of a node on this machine, and why those that are not used are not
+    #[command(alias = "sources")]
+    Peers(StatusArgs),
+    /// Show how well the clock of a node on this machine follows its cluster
+    Tracking(StatusArgs),
+    /// Wait until a node on this machine promises a bound: 0 it does, 1 not in time, 2 it never will
+    Waitsync(WaitsyncArgs),
     /// Make a key
     Keygen(KeygenArgs),
+    /// Check a configuration file and everything that it names
+    CheckConfig(CheckConfigArgs),
+    /// Print the script by which a shell completes the words of this program
+    Completions(CompletionsArgs),
     /// Simulate a cluster in virtual time and hold it to its bounds
     Sim(SimArgs),
     /// Watch clocks, or have one watched, by the protocol of the older program Saturn
@@ -66,6 +79,10 @@ pub(super) enum Command {
 /// Options of `llts run`.
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
+    /// Configuration file; options given here or as variables win over it [default: /etc/llts/llts.toml if it is
+    /// there]
+    #[arg(long, value_name = "FILE", overrides_with = "config")]
+    pub config: Option<PathBuf>,
     /// UDP port [default: 4123]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
@@ -175,15 +192,25 @@ pub(super) struct RunArgs {
     /// Status socket [default: in the runtime folder]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Serve metrics for Prometheus by HTTP: PORT on loopback, IP:PORT, or :PORT for every interface [default: nowhere]
+    #[arg(long, value_name = "ADDR", value_parser = quantity::metrics_addr)]
+    pub metrics: Option<SocketAddr>,
     /// Record every finished exchange into this file, for replay
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = quantity::log_filter)]
     pub log_level: String,
+    /// Form of log lines: text for people, journal for systemd's, json for programs; auto is journal where standard
+    /// error is the journal
+    #[arg(long, value_name = "FORM", default_value = "auto", value_parser = log_format())]
+    pub log_format: LogFormat,
     /// End when the process with this id, which must be the parent, ends; for `llts demo`
     #[arg(long, value_name = "PID", hide = true)]
     pub end_with_parent: Option<u32>,
+    /// Where all of this was said.
+    #[arg(skip)]
+    pub origin: Origin,
 }
 
 /// Options of `llts demo`.
@@ -215,12 +242,22 @@ pub(super) struct DemoArgs {
     pub kill_restart: Option<u16>,
 }
 
-/// Options of `llts status`.
+/// Options of `llts status`, `llts peers` and `llts tracking`.
 #[derive(Args, Debug)]
 pub(super) struct StatusArgs {
-    /// Print the JSON document
+    /// Print the JSON document (docs/schema tells its names)
     #[arg(long)]
     pub json: bool,
+    /// Show it again and again, this often [default: 1s]
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s", value_parser = interval_ns)]
+    pub watch: Option<i64>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// Which node of this machine is asked.
+#[derive(Args, Debug)]
+pub(super) struct NodeArgs {
     /// The node's status socket [default: the only one in the runtime folder]
     #[arg(long, value_name = "PATH", conflicts_with = "runtime_dir")]
     pub socket: Option<PathBuf>,
@@ -245,6 +282,34 @@ pub(super) struct DoctorArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `llts waitsync`.
+#[derive(Args, Debug)]
+pub(super) struct WaitsyncArgs {
+    /// The bound to wait for
+    #[arg(long, value_name = "SPAN", default_value = "1ms", value_parser = positive_span_ns)]
+    pub bound: i64,
+    /// For how long
+    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = positive_span_ns)]
+    pub timeout: i64,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// Options of `llts check-config`.
+#[derive(Args, Debug)]
+pub(super) struct CheckConfigArgs {
+    /// The file
+    #[arg(default_value = layers::DEFAULT_FILE)]
+    pub file: PathBuf,
+}
+
+/// Options of `llts completions`.
+#[derive(Args, Debug)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
 }
 
 /// Options of `llts keygen`.
@@ -272,26 +337,68 @@ const FAULTS_MAX: i64 = (PEERS_MAX / 3) as i64;
 /// Nodes of a demo: more would show the machine's limits instead of the algorithm's.
 const NODES_MAX: i64 = 32;
 
-/// Reads the words of a command line, the program's name first.
+/// The description of the command line that is parsed by.
+pub(super) fn command() -> clap::Command {
+    let open = |command: clap::Command| command.mut_args(layers::open_flag);
+    open(Llts::command().mut_subcommand("run", open))
+}
+
+/// Reads the words of a command line, the program's name first, standing in nothing.
+///
+/// # Errors
+/// As [`read_around`].
+#[cfg(test)]
+pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
+    read_around(words, &Surroundings::default())
+}
+
+/// Reads the words of a command line, the program's name first, and for `run` what they stand in.
 ///
 /// # Errors
 /// [`Failure::Usage`] with one sentence; [`Failure::Told`] after help or version were printed.
-pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
-    let parsed = Llts::try_parse_from(words);
-    parsed.map(|llts| llts.command.unwrap_or_else(|| Command::Run(Box::new(llts.run)))).map_err(|error| {
-        match error.kind() {
-            ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                say(&error.to_string()).err().unwrap_or(Failure::Told)
-            }
-            _ => Failure::Usage(sentence(&error)),
+pub(super) fn read_around(
+    words: impl IntoIterator<Item = OsString>,
+    around: &Surroundings,
+) -> Result<Command, Failure> {
+    let (command, words) = (command(), words.into_iter().collect::<Vec<_>>());
+    let matches = command.clone().try_get_matches_from(&words).map_err(told)?;
+    let Some(given) = run_matches(&matches) else {
+        let llts = Llts::from_arg_matches(&matches).map_err(told)?;
+        return Ok(llts.command.expect("it is another command than `run`"));
+    };
+    let run = command.find_subcommand("run").expect("it is described above");
+    let (words, mut origin) = layers::complete(&words, given, run, around)?;
+    let matches = command.clone().try_get_matches_from(words).map_err(told)?;
+    origin.said = layers::values(run_matches(&matches).expect("options do not change the command"), run);
+    let llts = Llts::from_arg_matches(&matches).map_err(told)?;
+    match llts.command {
+        None => Ok(Command::Run(Box::new(RunArgs { origin, ..llts.run }))),
+        Some(Command::Run(args)) => Ok(Command::Run(Box::new(RunArgs { origin, ..*args }))),
+        Some(other) => Ok(other),
+    }
+}
+
+/// What was said to `run`, if it is `run` that was meant.
+fn run_matches(matches: &ArgMatches) -> Option<&ArgMatches> {
+    match matches.subcommand() {
+        None => Some(matches),
+        Some(("run", matches)) => Some(matches),
+        Some(_) => None,
+    }
+}
+
+/// A failure from what the parser says.
+fn told(error: clap::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            say(&error.to_string()).err().unwrap_or(Failure::Told)
         }
-    })
+        _ => Failure::Usage(sentence(&error)),
+    }
 }
 
 /// One sentence of the paragraphs that the parser would print.
-fn sentence(error: &clap::Error) -> String {
+pub(super) fn sentence(error: &clap::Error) -> String {
     let text = error.to_string();
     let first: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let first = first.join(" ");
@@ -312,6 +419,12 @@ fn rate_hz(text: &str) -> Result<f64, String> {
     } else {
         Err(format!("{text} is outside of {RATE_HZ_MIN} to {RATE_HZ_MAX} exchanges a second"))
     }
+}
+
+/// How often something is shown: at least a millisecond, so that a slip does not keep a node from its work.
+fn interval_ns(text: &str) -> Result<i64, String> {
+    let span_ns = positive_span_ns(text)?;
+    if span_ns >= 1_000_000 { Ok(span_ns) } else { Err(format!("{text} is too short: write an interval like 1s")) }
 }
 
 fn rounds() -> impl TypedValueParser<Value = u32> {
@@ -349,10 +462,15 @@ fn poll_mode() -> impl TypedValueParser<Value = PollMode> {
     })
 }
 
+fn log_format() -> impl TypedValueParser<Value = LogFormat> {
+    const FORMS: [LogFormat; 4] = [LogFormat::Auto, LogFormat::Text, LogFormat::Journal, LogFormat::Json];
+    PossibleValuesParser::new(FORMS.map(LogFormat::as_str)).map(|word| {
+        FORMS.into_iter().find(|form| form.as_str() == word).expect("the parser lets only these words pass")
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn run_args(line: &str) -> RunArgs {
@@ -371,7 +489,7 @@ mod tests {
 
     #[test]
     fn the_description_of_the_command_line_is_consistent() {
-        Llts::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

@@ -129,6 +129,22 @@ pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, String> {
     }
 }
 
+/// Where metrics are served: `9124` on loopback, `192.0.2.1:9124`, `[::1]:9124`, or `:9124` for every interface.
+pub(super) fn metrics_addr(text: &str) -> Result<SocketAddr, String> {
+    let fault =
+        || format!("{text:?} is no place for metrics: write PORT for loopback, IP:PORT, or :PORT for every interface");
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        let port = text.parse().ok().filter(|port| *port != 0).ok_or_else(fault)?;
+        return Ok((std::net::Ipv4Addr::LOCALHOST, port).into());
+    }
+    match listen_addr(text) {
+        Ok(ListenAddr { ip, port: Some(port) }) => {
+            Ok((ip.unwrap_or(std::net::Ipv6Addr::UNSPECIFIED.into()), port).into())
+        }
+        Ok(ListenAddr { port: None, .. }) | Err(_) => Err(fault()),
+    }
+}
+
 /// A name that is shown and announced: 1 to 255 bytes, nothing that a terminal would obey.
 pub(super) fn name(text: &str) -> Result<String, String> {
     if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
@@ -256,6 +272,21 @@ mod tests {
             "255.255.255.255:1",
         ] {
             assert!(listen_addr(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_on_loopback_unless_more_than_a_port_is_written() {
+        for (text, expected) in [
+            ("9124", "127.0.0.1:9124"),
+            (":9124", "[::]:9124"),
+            ("192.0.2.1:9124", "192.0.2.1:9124"),
+            ("[::1]:9124", "[::1]:9124"),
+        ] {
+            assert_eq!(metrics_addr(text).unwrap().to_string(), expected);
+        }
+        for wrong in ["", "0", "65536", "127.0.0.1", "localhost:9124", ":0"] {
+            assert!(metrics_addr(wrong).unwrap_err().contains("no place for metrics"), "{wrong}");
         }
     }
 

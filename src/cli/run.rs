@@ -5,22 +5,45 @@ use std::path::Path;
 
 use super::args::{ClockKind, RunArgs};
 use super::exit::{Failure, warn};
+use super::layers::Origin;
 use super::quantity::ListenAddr;
 use crate::discovery::{DEFAULT_PORT, StaticPeer};
-use crate::engine::{self, ClockChoice, KeySource, Settings, Timestamps, keyfile};
+use crate::engine::{self, ClockChoice, Configuration, KeySource, Reread, Settings, Timestamps, keyfile};
 use crate::pipeline::Limits;
 use crate::sys::nic;
 
 /// Runs a node until a signal ends it.
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let settings = settings(args, &Machine::this())?;
-    if matches!(settings.keys, KeySource::Inline(_)) {
+    let settings = settings_here(args)?;
+    if matches!(settings.keys, KeySource::Inline(_)) && args.origin.key_is_public {
         warn("warning: every user of this machine can read --hmac-key with ps: prefer --key-file");
     }
     if let Some(parent) = args.end_with_parent {
         end_with_parent(parent)?;
     }
-    engine::run(settings).map_err(Failure::Runtime)
+    let first = Reread { settings, said: args.origin.said.clone(), file: args.origin.file.clone() };
+    engine::run_reloadable(first, Box::new(args.origin.clone())).map_err(Failure::Runtime)
+}
+
+impl Configuration for Origin {
+    fn reread(&mut self) -> anyhow::Result<Reread> {
+        let args = Origin::reread(self).map_err(sentence)?;
+        let settings = settings_here(&args).map_err(sentence)?;
+        Ok(Reread { settings, said: args.origin.said, file: args.origin.file })
+    }
+}
+
+fn sentence(failure: Failure) -> anyhow::Error {
+    match failure {
+        Failure::Usage(sentence) => anyhow::anyhow!("{sentence}"),
+        Failure::Runtime(error) => error,
+        other => anyhow::anyhow!("{other:?}"),
+    }
+}
+
+/// The settings that the words mean on this machine.
+pub(super) fn settings_here(args: &RunArgs) -> Result<Settings, Failure> {
+    settings(args, &Machine::this())
 }
 
 /// What the meaning of the words depends on besides the words.
@@ -34,7 +57,7 @@ impl Machine {
         let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
         Machine {
             host: host.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".into()),
-            has_ipv6: Path::new("/proc/net/if_inet6").exists(),
+            has_ipv6: Path::new("/proc/self/net/if_inet6").exists(),
         }
     }
 }
@@ -69,8 +92,10 @@ fn settings(args: &RunArgs, machine: &Machine) -> Result<Settings, Failure> {
         runtime_dir: args.runtime_dir.clone(),
         state_dir: args.state_dir.clone(),
         socket: args.socket.clone(),
+        metrics: args.metrics,
         record: args.record.clone(),
         log_level: args.log_level.clone(),
+        log_format: args.log_format,
     })
 }
 

@@ -1,30 +1,95 @@
-//! `llts status`: asks a node of this machine how it is doing. Finds the node if there is but one.
+//! `llts status`, `llts peers`, `llts tracking`: ask a node of this machine how it is doing, once or again and again.
+//! Finds the node if there is but one.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
+use serde::Serialize;
 
-use super::args::StatusArgs;
+use super::args::{NodeArgs, StatusArgs};
 use super::ask;
 use super::exit::{Failure, say};
 use crate::discovery::Dirs;
-use crate::report::status_text;
+use crate::report::{Peers, Status, Tracking, status_text};
 
 /// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Where nodes that the system started have their sockets.
 const SYSTEM_DIR: &str = "/run/llts";
+/// Clears a terminal and goes to its first place.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// What of a node is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    /// Everything.
+    Status,
+    /// Its peers.
+    Peers,
+    /// Its clock.
+    Tracking,
+}
 
 /// Shows how a node is doing.
-pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
-    let socket = match &args.socket {
-        Some(path) => path.clone(),
-        None => only_socket_of(args.runtime_dir.as_deref())?,
-    };
-    let (json, status) = ask::status(&socket, PATIENCE)?;
-    if args.json { say(&format!("{}\n", json.trim_end())) } else { say(&format!("{}\n", status_text(&status))) }
+pub(super) fn status(args: &StatusArgs, view: View) -> Result<(), Failure> {
+    let socket = args.node.socket()?;
+    let Some(interval_ns) = args.watch else { return say(&shown(&socket, args.json, view)?) };
+    let terminal = io::stdout().is_terminal() && !args.json;
+    for turn in 0u64.. {
+        let text = shown(&socket, args.json, view)?;
+        let before = match (terminal, turn) {
+            (true, _) => CLEAR,
+            (false, 0) => "",
+            // Texts are set apart; documents are one a line.
+            (false, _) => {
+                if args.json {
+                    ""
+                } else {
+                    "\n"
+                }
+            }
+        };
+        say(&format!("{before}{text}"))?;
+        std::thread::sleep(Duration::from_nanos(interval_ns.unsigned_abs()));
+    }
+    Ok(())
+}
+
+fn shown(socket: &Path, json: bool, view: View) -> Result<String, Failure> {
+    let (document, status) = ask::status(socket, PATIENCE)?;
+    Ok(match (view, json) {
+        (View::Status, true) => format!("{}\n", document.trim_end()),
+        (View::Peers, true) => line(&Peers::of(&status)),
+        (View::Tracking, true) => line(&Tracking::of(&status)),
+        (_, false) => format!("{}\n", text(&status, view)),
+    })
+}
+
+fn text(status: &Status, view: View) -> String {
+    match view {
+        View::Status => status_text(status),
+        View::Peers => Peers::of(status).text(),
+        View::Tracking => Tracking::of(status).text(),
+    }
+}
+
+fn line(document: &impl Serialize) -> String {
+    serde_json::to_string(document).expect("the documents are plain data") + "\n"
+}
+
+impl NodeArgs {
+    /// The socket of the node that is meant.
+    ///
+    /// # Errors
+    /// None is named, and there is none or more than one.
+    pub fn socket(&self) -> Result<PathBuf, Failure> {
+        match &self.socket {
+            Some(path) => Ok(path.clone()),
+            None => only_socket_of(self.runtime_dir.as_deref()),
+        }
+    }
 }
 
 /// The one socket at which a node of this machine listens, in `dir` or where such sockets usually are.

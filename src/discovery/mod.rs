@@ -145,8 +145,19 @@ impl Discovery {
         Ok((Discovery { listen: config.listen, names, local, mdns, offered: BTreeMap::new() }, warnings))
     }
 
-    /// The descriptors whose readability means that [`Discovery::poll`] should be called; the same ones for the whole
-    /// life of this value. `poll` reads them empty, so that edge-triggered waiting is enough.
+    /// The peers that the user names from now on; what comes of it is told by the next [`Discovery::poll`]. May add a
+    /// descriptor to [`Discovery::fds`], at their front. What is wrong with an address is told, one sentence each.
+    ///
+    /// # Errors
+    /// The system gives no thread for the first name to be resolved; the peers stay as they were.
+    pub fn set_peers(&mut self, peers: Vec<StaticPeer>) -> Result<Vec<String>, DiscoveryError> {
+        let mut warnings = Vec::new();
+        let done = self.names.set_peers(peers, &names::system_resolver(), &mut warnings);
+        done.map(|()| warnings).map_err(DiscoveryError::Names)
+    }
+
+    /// The descriptors whose readability means that [`Discovery::poll`] should be called; only
+    /// [`Discovery::set_peers`] changes them. `poll` reads them empty, so that edge-triggered waiting is enough.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.names.fd().into_iter().chain(self.local.as_ref().and_then(Local::fd))
     }
@@ -275,6 +286,27 @@ mod tests {
         assert_eq!((first.added[0].source, first.added[0].label.as_str()), (Source::Static, "127.0.0.1:8081"));
         drop(other);
         assert_eq!(me.poll(1), Changes::default());
+    }
+
+    #[test]
+    fn named_peers_can_be_changed_and_the_news_is_what_came_and_what_went() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut with_peers = config(8080, "me", dir.path());
+        with_peers.peers = StaticPeer::parse_list(["127.0.0.1:1,127.0.0.1:2"]).unwrap();
+        let (mut me, _) = Discovery::start(with_peers).unwrap();
+        me.poll(0);
+        let descriptors = me.fds().count();
+        let warnings = me.set_peers(StaticPeer::parse_list(["127.0.0.1:2,127.0.0.1:3,[::1]:4"]).unwrap()).unwrap();
+        assert!(warnings[0].starts_with("the peer [::1]:4 is left out"), "{warnings:?}");
+        let news = me.poll(1);
+        assert_eq!(
+            (addresses(&news.added), addresses(&news.removed)),
+            (vec!["127.0.0.1:3".into()], vec!["127.0.0.1:1".into()])
+        );
+        assert_eq!(me.fds().count(), descriptors);
+        me.set_peers(StaticPeer::parse_list(["localhost.invalid:9"]).unwrap()).unwrap();
+        assert_eq!(me.poll(2).removed.len(), 2);
+        assert_eq!(me.fds().count(), descriptors + 1, "the first name brings the resolvers");
     }
 
     #[test]

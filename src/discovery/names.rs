@@ -174,7 +174,7 @@ pub(super) fn system_resolver() -> Resolve {
     Arc::new(|peer| Ok((peer.host.as_str(), peer.port).to_socket_addrs()?.collect()))
 }
 
-/// One finished lookup: which name, and its addresses or the reason why there are none.
+/// One finished lookup: the number of its entry, and its addresses or the reason why there are none.
 type Lookup = (usize, Result<Vec<SocketAddr>, String>);
 
 /// The user's peers and the addresses that they have now.
@@ -182,12 +182,16 @@ type Lookup = (usize, Result<Vec<SocketAddr>, String>);
 pub(super) struct Names {
     listen: SocketAddr,
     entries: Vec<Entry>,
-    /// `None` when every peer is an address.
+    /// Entries made so far: the number of the next one.
+    made: usize,
+    /// `None` as long as every peer was an address.
     resolvers: Option<Resolvers>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    /// Its own for good: a lookup may finish when its entry is gone.
+    number: usize,
     peer: StaticPeer,
     addresses: Vec<SocketAddr>,
     /// When to look it up again; `i64::MAX` while a lookup is under way, and for an address.
@@ -213,21 +217,41 @@ impl Names {
         resolve: &Resolve,
         warnings: &mut Vec<String>,
     ) -> io::Result<Self> {
-        let names = peers.iter().filter(|peer| peer.literal.is_none()).count();
-        let resolvers = (names > 0).then(|| Resolvers::start(names.min(RESOLVERS), resolve)).transpose()?;
-        let mut entries = Vec::with_capacity(peers.len());
+        let mut names = Names { listen, entries: Vec::new(), made: 0, resolvers: None };
+        names.set_peers(peers, resolve, warnings)?;
+        Ok(names)
+    }
+
+    /// The user's peers from now on. Those that stay keep their addresses; resolver threads are started when the first
+    /// name comes.
+    pub(super) fn set_peers(
+        &mut self,
+        peers: Vec<StaticPeer>,
+        resolve: &Resolve,
+        warnings: &mut Vec<String>,
+    ) -> io::Result<()> {
+        if self.resolvers.is_none() && peers.iter().any(|peer| peer.literal.is_none()) {
+            self.resolvers = Some(Resolvers::start(RESOLVERS, resolve)?);
+        }
+        let mut before = std::mem::take(&mut self.entries);
         for peer in peers {
-            let mut entry = Entry { peer, addresses: Vec::new(), due_ns: i64::MIN, complained: false };
+            if let Some(known) = before.iter().position(|entry| entry.peer == peer) {
+                self.entries.push(before.swap_remove(known));
+                continue;
+            }
+            let number = self.made;
+            self.made += 1;
+            let mut entry = Entry { number, peer, addresses: Vec::new(), due_ns: i64::MIN, complained: false };
             if let Some(address) = entry.peer.literal() {
                 entry.due_ns = i64::MAX;
-                match usable(&[address], listen) {
+                match usable(&[address], self.listen) {
                     Ok(addresses) => entry.addresses = addresses,
                     Err(reason) => warnings.push(format!("the peer {} is left out: {reason}", entry.peer)),
                 }
             }
-            entries.push(entry);
+            self.entries.push(entry);
         }
-        Ok(Names { listen, entries, resolvers })
+        Ok(())
     }
 
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -241,16 +265,16 @@ impl Names {
     /// Takes in finished lookups and asks for those that are due.
     pub(super) fn poll(&mut self, now_ns: i64, messages: &mut Vec<String>) {
         let Some(resolvers) = &mut self.resolvers else { return };
-        for (index, result) in resolvers.finished() {
-            let entry = &mut self.entries[index];
+        for (number, result) in resolvers.finished() {
+            let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == number) else { continue };
             let answer = result.and_then(|found| usable(&found, self.listen));
             let resolved = answer.is_ok();
             entry.take(answer, messages);
             entry.due_ns = now_ns + if resolved { RESOLVED_INTERVAL_NS } else { UNRESOLVED_INTERVAL_NS };
         }
-        for (index, entry) in self.entries.iter_mut().enumerate() {
+        for entry in &mut self.entries {
             if entry.due_ns <= now_ns {
-                resolvers.ask(index, &entry.peer);
+                resolvers.ask(entry.number, &entry.peer);
                 entry.due_ns = i64::MAX;
             }
         }
@@ -319,9 +343,9 @@ impl Resolvers {
             let (sender, receiver) = mpsc::channel::<(usize, StaticPeer)>();
             let (resolve, done, waker) = (Arc::clone(resolve), done_sender.clone(), Arc::clone(&waker));
             thread::Builder::new().name("llts-names".into()).spawn(move || {
-                for (index, peer) in receiver {
+                for (number, peer) in receiver {
                     let result = resolve(&peer).map_err(|error| error.to_string());
-                    if done.send((index, result)).is_err() {
+                    if done.send((number, result)).is_err() {
                         return;
                     }
                     let _ = (&*waker).write(&[0]);
@@ -332,9 +356,9 @@ impl Resolvers {
         Ok(Resolvers { jobs, done, wake })
     }
 
-    fn ask(&self, index: usize, peer: &StaticPeer) {
-        self.jobs[index % self.jobs.len()]
-            .send((index, peer.clone()))
+    fn ask(&self, number: usize, peer: &StaticPeer) {
+        self.jobs[number % self.jobs.len()]
+            .send((number, peer.clone()))
             .expect("a resolver thread ends only after its sender is dropped");
     }
 

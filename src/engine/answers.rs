@@ -39,6 +39,7 @@ pub struct Constants {
 const PACKETS_BEFORE_COMPLAINT: u64 = 64;
 
 /// Makes the documents.
+#[derive(Clone)]
 pub struct Answers {
     settings: Settings,
     constants: Constants,
@@ -67,6 +68,12 @@ impl Answers {
         self.listed.clone_from(listed);
     }
 
+    /// Two numbers of which each changes as long as its thread, discipline and hot, does its work.
+    #[must_use]
+    pub fn pulse(&self) -> [u64; 2] {
+        [self.node.version(), self.hot.version()]
+    }
+
     /// The document for a question, or `None` if there is no such question.
     #[must_use]
     pub fn answer(&self, question: &str) -> Option<String> {
@@ -76,6 +83,12 @@ impl Answers {
             _ => return None,
         };
         Some(document.expect("the documents are plain data") + "\n")
+    }
+
+    /// Interfaces by the number of their card's clock.
+    #[must_use]
+    pub fn card_names(&self) -> Vec<(usize, String)> {
+        self.constants.cards.iter().map(|card| (card.clock, card.device.clone())).collect()
     }
 
     /// What the driver of a card promised and did not do, once enough packets have passed to tell.
@@ -129,7 +142,9 @@ impl Answers {
         self.node.read().pipeline.node
     }
 
-    fn status(&self) -> Status {
+    /// How the node is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
         let snapshot = self.node.read();
         let node = &snapshot.pipeline.node;
         Status {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -13,21 +13,24 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use tracing::{error, info, warn};
 
 use super::answers::Answers;
 use super::discipline::DisciplineEnd;
+use super::endpoint::Endpoint;
 use super::keeper::Keeper;
 use super::machine::MachineWatch;
 use super::notes::Note;
+use super::reload::Reloading;
+use super::service::Service;
 use super::status_socket::StatusSocket;
 use crate::clock::{CardEvent, PhcEvent};
 use crate::discovery::Discovery;
 use crate::exchange::Roster;
 use crate::flow::NodeState;
-use crate::report::{DisciplineLatencies, HotLatencies, RecordWriter, print_latencies};
+use crate::report::{DisciplineLatencies, HotLatencies, Latencies, RecordWriter, print_latencies};
 use crate::sys::seqlock::SeqWriter;
 use crate::sys::time::monotonic_now;
 
@@ -61,15 +64,28 @@ pub(super) struct Control {
     card_names: Vec<(usize, String)>,
     /// What is known to be amiss with the cards has been told.
     card_silence_told: bool,
+    reloading: Reloading,
+    /// Descriptors of discovery that wake this thread.
+    watched: Vec<RawFd>,
     lines: Lines,
     addresses: BTreeMap<SocketAddr, String>,
-    printing: Option<Printing>,
+    endpoint: Option<Endpoint>,
+    service: Service,
+    collecting: Option<Collecting>,
+    /// When histograms were last asked for.
+    collected_ns: i64,
+    /// A signal wants them printed.
+    print_wanted: bool,
+    /// What has come since they were last printed.
+    unprinted: Box<Latencies>,
+    /// Histograms that were emptied, to be filled again.
+    spare: Option<(Box<HotLatencies>, Box<DisciplineLatencies>)>,
     machine: MachineWatch,
     keeper: Option<Keeper>,
 }
 
-/// Histograms asked for by a signal, as far as they have come.
-struct Printing {
+/// Histograms asked for, as far as they have come.
+struct Collecting {
     since_ns: i64,
     hot: Option<Box<HotLatencies>>,
     discipline: Option<Box<DisciplineLatencies>>,
@@ -82,6 +98,8 @@ const CLOCK_SET: Token = Token(2);
 const STATUS: Token = Token(3);
 /// Notes are looked for this often.
 const TURN: Duration = Duration::from_millis(250);
+/// With an endpoint for monitoring, histograms are asked for this often, ns: however often it is read.
+const COLLECT_INTERVAL_NS: i64 = 1_000_000_000;
 /// Histograms that have not come by then are given up, ns.
 const LATENCIES_PATIENCE_NS: i64 = 2_000_000_000;
 
@@ -96,17 +114,15 @@ impl Control {
         socket_path: Option<&std::path::Path>,
         answers: Answers,
         record: Option<RecordWriter>,
-        card_names: Vec<(usize, String)>,
+        reloading: Reloading,
+        endpoint: Option<Endpoint>,
         machine: MachineWatch,
         keeper: Option<Keeper>,
         lines: Lines,
     ) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        for fd in discovery.fds() {
-            poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), DISCOVERY, Interest::READABLE)?;
-        }
         if let Some(fd) = machine.fd() {
             poll.registry().register(&mut SourceFd(&fd), CLOCK_SET, Interest::READABLE)?;
         }
@@ -129,6 +145,8 @@ impl Control {
                 }
             },
         };
+        let card_names = answers.card_names();
+        let service = Service::here(monotonic_now(), answers.pulse());
         let first = discovery.poll(monotonic_now());
         let mut control = Control {
             poll,
@@ -139,19 +157,55 @@ impl Control {
             record,
             card_names,
             card_silence_told: false,
+            reloading,
+            watched: Vec::new(),
             lines,
             addresses: BTreeMap::new(),
-            printing: None,
+            endpoint,
+            service,
+            collecting: None,
+            collected_ns: monotonic_now(),
+            print_wanted: false,
+            unprinted: Box::default(),
+            spare: None,
             machine,
             keeper,
         };
+        control.watch_discovery()?;
         control.take_changes(first);
         Ok(control)
+    }
+
+    /// Lets every descriptor of discovery wake this thread.
+    fn watch_discovery(&mut self) -> io::Result<()> {
+        for fd in self.discovery.fds().map(|fd| fd.as_raw_fd()) {
+            if !self.watched.contains(&fd) {
+                self.poll.registry().register(&mut SourceFd(&fd), DISCOVERY, Interest::READABLE)?;
+                self.watched.push(fd);
+            }
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self, now_ns: i64) {
+        self.service.reloading();
+        let keys_changed = self.reloading.reload(&mut self.discovery);
+        if let Err(error) = self.watch_discovery() {
+            warn!("names of peers are resolved late: {error}");
+        }
+        if keys_changed {
+            // As for the roster.
+            let _late_at_worst = self.lines.hot_waker.wake();
+        }
+        let changes = self.discovery.poll(now_ns);
+        self.take_changes(changes);
+        self.service.reloaded();
     }
 
     /// Runs until a signal or the end of another thread; then ends those threads.
     pub fn run(mut self, threads: Threads) -> anyhow::Result<()> {
         let mut events = Events::with_capacity(64);
+        self.service.ready();
         let ended = loop {
             let now_ns = monotonic_now();
             let until_discovery_ns = self.discovery.next_deadline().saturating_sub(now_ns).max(0);
@@ -174,7 +228,8 @@ impl Control {
             if let Some(keeper) = &mut self.keeper {
                 keeper.keep(&self.answers.node_view(), now_ns);
             }
-            self.print_latencies(now_ns);
+            self.collect_latencies(now_ns);
+            self.service.watch(now_ns, self.answers.pulse());
             if let Some(socket) = &mut self.socket {
                 socket.expire(self.poll.registry(), now_ns);
             }
@@ -190,9 +245,11 @@ impl Control {
         for event in events {
             match event.token() {
                 SIGNALS => {
-                    for signal in self.signals.pending() {
+                    let pending: Vec<_> = self.signals.pending().collect();
+                    for signal in pending {
                         match signal {
-                            SIGUSR1 => self.ask_for_latencies(now_ns),
+                            SIGUSR1 => self.print_wanted = true,
+                            SIGHUP => self.reload(now_ns),
                             _ => return true,
                         }
                     }
@@ -234,6 +291,9 @@ impl Control {
         // A blocked hot thread looks at its snapshots when it wakes; if it cannot be woken it does so twice a second.
         let _late_at_worst = self.lines.hot_waker.wake();
         self.answers.set_listed(&self.addresses);
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.set_listed(&self.addresses);
+        }
     }
 
     fn take_notes(&mut self) {
@@ -243,7 +303,10 @@ impl Control {
                 Note::Silent(peer) => warn!("peer {} at {} has fallen silent", peer.name, peer.address),
                 Note::Returned(peer) => info!("peer {} at {} is heard again", peer.name, peer.address),
                 Note::Left(peer) => info!("peer {} at {} has given its place up", peer.name, peer.address),
-                Note::State { from, to, used } => log_state(from, to, used),
+                Note::State { from, to, used } => {
+                    log_state(from, to, used);
+                    self.service.state(to, used);
+                }
                 Note::Stepped(by_ns) => {
                     warn!("stepped the clock by {:+.6} s to the cluster's time", by_ns as f64 * 1e-9);
                     self.machine.explained(monotonic_now());
@@ -306,34 +369,58 @@ impl Control {
         }
     }
 
-    fn ask_for_latencies(&mut self, now_ns: i64) {
-        if self.printing.is_some() {
-            return;
+    /// Asks both threads for their histograms when somebody wants them, and takes them when they have come.
+    fn collect_latencies(&mut self, now_ns: i64) {
+        let due = self.endpoint.is_some() && now_ns - self.collected_ns >= COLLECT_INTERVAL_NS;
+        if self.collecting.is_none() && (self.print_wanted || due) {
+            self.ask_for_latencies(now_ns);
         }
-        // What a thread handed over too late for an earlier request is not the answer to this one.
-        let _late = (self.lines.hot_latencies.try_recv(), self.lines.discipline_latencies.try_recv());
-        // One request at a time and a channel of one place: there is room unless that thread is gone, which ends us
-        // anyway.
-        let _hot_gone = self.lines.hot_latencies_wanted.try_send(Box::new(HotLatencies::new()));
-        let _discipline_gone = self.lines.discipline_latencies_wanted.try_send(Box::new(DisciplineLatencies::new()));
-        let _late_at_worst = self.lines.hot_waker.wake();
-        self.printing = Some(Printing { since_ns: now_ns, hot: None, discipline: None });
+        let Some(collecting) = &mut self.collecting else { return };
+        let Collecting { since_ns, hot, discipline } = collecting;
+        *hot = hot.take().or_else(|| self.lines.hot_latencies.try_recv().ok());
+        *discipline = discipline.take().or_else(|| self.lines.discipline_latencies.try_recv().ok());
+        if hot.is_some() && discipline.is_some() {
+            let (hot, discipline) = (hot.take(), discipline.take());
+            self.collecting = None;
+            if let (Some(hot), Some(discipline)) = (hot, discipline) {
+                self.take_latencies(hot, discipline);
+            }
+        } else if now_ns - *since_ns > LATENCIES_PATIENCE_NS {
+            warn!("a thread did not hand over its histograms within 2 s");
+            (self.collecting, self.print_wanted) = (None, false);
+        }
     }
 
-    fn print_latencies(&mut self, now_ns: i64) {
-        let Some(printing) = &mut self.printing else { return };
-        printing.hot = printing.hot.take().or_else(|| self.lines.hot_latencies.try_recv().ok());
-        printing.discipline = printing.discipline.take().or_else(|| self.lines.discipline_latencies.try_recv().ok());
-        if let (Some(hot), Some(discipline)) = (&printing.hot, &printing.discipline) {
-            print_latencies(hot, discipline);
-            self.printing = None;
-        } else if now_ns - printing.since_ns > LATENCIES_PATIENCE_NS {
-            warn!("a thread did not hand over its histograms within 2 s");
-            self.printing = None;
+    fn ask_for_latencies(&mut self, now_ns: i64) {
+        // What a thread handed over too late for an earlier request is not the answer to this one.
+        let _late = (self.lines.hot_latencies.try_recv(), self.lines.discipline_latencies.try_recv());
+        let (hot, discipline) =
+            self.spare.take().unwrap_or_else(|| (Box::new(HotLatencies::new()), Box::new(DisciplineLatencies::new())));
+        // One request at a time and a channel of one place: there is room unless that thread is gone, which ends us
+        // anyway.
+        let _hot_gone = self.lines.hot_latencies_wanted.try_send(hot);
+        let _discipline_gone = self.lines.discipline_latencies_wanted.try_send(discipline);
+        let _late_at_worst = self.lines.hot_waker.wake();
+        self.collecting = Some(Collecting { since_ns: now_ns, hot: None, discipline: None });
+        self.collected_ns = now_ns;
+    }
+
+    fn take_latencies(&mut self, mut hot: Box<HotLatencies>, mut discipline: Box<DisciplineLatencies>) {
+        self.unprinted.merge(&hot, &discipline);
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.add(&hot, &discipline);
         }
+        if std::mem::take(&mut self.print_wanted) {
+            print_latencies(&self.unprinted.hot, &self.unprinted.discipline);
+            self.unprinted.reset();
+        }
+        hot.reset();
+        discipline.reset();
+        self.spare = Some((hot, discipline));
     }
 
     fn end(mut self, threads: Threads, ended: &Ended) -> anyhow::Result<()> {
+        self.service.stopping();
         self.lines.stop.store(true, Ordering::Relaxed);
         // If the hot thread cannot be woken it ends half a second later.
         let _late_at_worst = self.lines.hot_waker.wake();

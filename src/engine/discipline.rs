@@ -15,9 +15,10 @@ use super::snapshot::NodeSnapshot;
 use crate::clock::{CardTimes, Cards, Clock, Interference};
 use crate::flow::{Claim, Event, Exchange, PeerIdentity};
 use crate::limits::{PEERS_MAX, TICK_NS};
+use crate::pipeline::tuning::Tuning;
 use crate::pipeline::{ClockRefusal, Pipeline, Upheaval};
 use crate::report::DisciplineLatencies;
-use crate::sys::seqlock::SeqWriter;
+use crate::sys::seqlock::{SeqReader, SeqWriter};
 use crate::sys::time::{monotonic_now, raw_now, sleep_until_monotonic, suspended_ns};
 use crate::unit::PeerSlot;
 
@@ -36,6 +37,8 @@ pub struct Lines {
     pub claim: SeqWriter<Claim>,
     /// What the cards' clocks show, to the hot thread.
     pub cards: SeqWriter<CardTimes>,
+    /// Limits that may change while it runs, from the control thread.
+    pub tuning: SeqReader<Tuning>,
     /// What is shown, to the control thread.
     pub state: SeqWriter<NodeSnapshot>,
     /// What is logged and recorded, to the control thread.
@@ -79,6 +82,7 @@ pub struct Discipline {
     ticks_per_bit: u32,
     ticks: u32,
     heard: [bool; PEERS_MAX],
+    tuning_version: u64,
     on_conflict: OnConflict,
     /// The last tick commanded the clock: what it does since is this node's doing, or somebody's interference.
     steering: bool,
@@ -113,6 +117,7 @@ impl Discipline {
             ticks_per_bit,
             ticks: 0,
             heard: [false; PEERS_MAX],
+            tuning_version: 0,
             on_conflict,
             steering: false,
             suspended_ns: suspended_ns(),
@@ -159,6 +164,11 @@ impl Discipline {
     }
 
     fn tick(&mut self) -> Result<(), DisciplineEnd> {
+        let version = self.lines.tuning.version();
+        if version != self.tuning_version {
+            self.tuning_version = version;
+            self.pipeline.retune(self.lines.tuning.read());
+        }
         while let Some(pushed) = self.lines.ring.pop() {
             self.latencies.ring(monotonic_now() - pushed.at_ns);
             self.take(&pushed.event);

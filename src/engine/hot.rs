@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
 use super::PollMode;
+use super::reload::HotKeys;
 use super::ring::RingSender;
 use super::tickets::{KernelStamp, Ticket, Tickets};
 use crate::clock::{CardMiss, CardTimes, Machine, Oscillator, StampConverter};
@@ -84,6 +85,8 @@ pub struct Lines {
     pub roster: SeqReader<Roster>,
     /// What the cards' clocks show, from the discipline thread; `None` if no card stamps for this node.
     pub cards: Option<SeqReader<CardTimes>>,
+    /// Other keys, from the control thread, and where the old ones go.
+    pub keys: HotKeys,
     /// What is told to the control thread.
     pub report: SeqWriter<HotReport>,
     /// Finished exchanges, to the discipline thread.
@@ -248,6 +251,11 @@ impl Hot {
                 self.cards = cards.read();
                 self.keep_promise();
             }
+        }
+        if let Ok(mut keys) = self.lines.keys.fresh.try_recv() {
+            self.protocol.swap_keys(&mut keys);
+            // The control thread makes room before it sends a set; if it has gone, memory no longer matters.
+            let _control_gone = self.lines.keys.spent.try_send(keys);
         }
         if let Ok(mut empty) = self.lines.latencies_wanted.try_recv() {
             std::mem::swap(&mut empty, &mut self.latencies);

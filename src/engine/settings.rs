@@ -61,10 +61,41 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// The status socket; in the runtime folder unless told.
     pub socket: Option<PathBuf>,
+    /// Where the endpoint for monitoring listens, if there is to be one.
+    pub metrics: Option<SocketAddr>,
     /// Record every finished exchange into this file.
     pub record: Option<PathBuf>,
     /// Log filter, as `info` or `llts=debug`.
     pub log_level: String,
+    /// The form of log lines.
+    pub log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For the journal if standard error is it, else for people.
+    #[default]
+    Auto,
+    /// For people, with the time.
+    Text,
+    /// For systemd's journal: priority in front, no time.
+    Journal,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The word of `--log-format`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LogFormat::Auto => "auto",
+            LogFormat::Text => "text",
+            LogFormat::Journal => "journal",
+            LogFormat::Json => "json",
+        }
+    }
 }
 
 /// Where the keys come from.

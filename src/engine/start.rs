@@ -1,8 +1,9 @@
 //! From settings to a running node: opens what a node needs, in the order in which it may fail, starts the threads, and
 //! stays in the control thread until the end.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,22 +17,22 @@ use tracing::{info, warn};
 use super::answers::{Answers, Constants};
 use super::control::{self, Control, Threads};
 use super::discipline::{self, Discipline};
+use super::endpoint::Endpoint;
 use super::hot::{self, Hot, HotReport, WAKER};
 use super::keeper::Keeper;
 use super::machine::MachineWatch;
 use super::notes::notes;
 use super::poll_mode::{self, Chosen};
 use super::privileges::{self, Needs, Plan};
+use super::reload::{Configuration, Reloading, Reread};
 use super::ring::ring;
 use super::rivals::Rivals;
 use super::snapshot::NodeSnapshot;
 use super::stamping::{self, ShownCard, Stamping, Wanted};
 use super::{ClockChoice, KeySource, OnConflict, PollMode, Settings, Timestamps};
-use super::{keyfile, logging};
+use super::{logging, reload};
 use crate::clock::{Clock, Machine, Oscillator, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
-use crate::discovery::{
-    self, Dirs, Discovery, LOCAL_KEY_ID, StaticPeer, load_or_create_local_key, prepare_dir, prepare_dir_for,
-};
+use crate::discovery::{self, Dirs, Discovery, StaticPeer, prepare_dir, prepare_dir_for};
 use crate::exchange::{self, Protocol, Roster};
 use crate::flow::{Claim, Correction, Mapping, Role, StampClass};
 use crate::limits::{PEERS_MAX, TICK_NS};
@@ -44,8 +45,8 @@ use crate::sys::rt;
 use crate::sys::seqlock::seqlock;
 use crate::sys::socket::{SocketOptions, StampWish, StampedSocket, StampsGranted};
 use crate::sys::time::raw_now;
-use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, VirtualTime};
-use crate::wire::{Identity, Keyring};
+use crate::unit::{BootId, ClusterId, Name, NodeId, VirtualTime};
+use crate::wire::Identity;
 
 /// Why a node did not start because of what it was told; one sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,27 @@ const STACK_BYTES: usize = 256 * 1024;
 /// # Errors
 /// What it was told cannot be done, or a thread failed; one sentence.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    logging::start(&settings.log_level)?;
+    start(settings, None, None)
+}
+
+/// Runs a node until a signal ends it; SIGHUP reads the configuration again.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_reloadable(first: Reread, configuration: Box<dyn Configuration>) -> anyhow::Result<()> {
+    let Reread { settings, said, file } = first;
+    start(settings, Some((configuration, said)), file.as_deref())
+}
+
+fn start(
+    settings: Settings,
+    configuration: Option<(Box<dyn Configuration>, BTreeMap<String, String>)>,
+    file: Option<&Path>,
+) -> anyhow::Result<()> {
+    let log = logging::start(&settings.log_level, settings.log_format)?;
+    if let Some(file) = file {
+        info!("options are read from {}", file.display());
+    }
     let account = account(&settings)?;
     let usual = Dirs::of_this_user();
     let (runtime_dir, runtime_usable) = runtime_dir(&settings, usual.runtime, account.as_ref());
@@ -89,7 +110,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     // A key file may be root's alone; a user's own key is that of the user who is to be.
     let keys = match (&account, &settings.keys) {
         (Some(_), KeySource::LocalUser) => None,
-        _ => Some(keyring(&settings.keys, &settings.cluster, settings.listen.ip(), &runtime_dir)?),
+        _ => Some(keys_of(&settings, &runtime_dir)?),
     };
     let algorithm = Algorithm::named(&settings.algorithm)?;
     let peers = StaticPeer::parse_list(&settings.peers).map_err(StartError::Peer)?;
@@ -123,7 +144,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     }
     let keys = match keys {
         Some(keys) => keys,
-        None => keyring(&settings.keys, &settings.cluster, settings.listen.ip(), &runtime_dir)?,
+        None => keys_of(&settings, &runtime_dir)?,
     };
 
     let mut entropy = Entropy::new()?;
@@ -155,7 +176,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let now = oscillator.node_raw(raw_now());
     let config = exchange::Config {
         identity,
-        keys,
+        keys: keys.ring.clone(),
         rate_hz: settings.rate_hz,
         rounds: settings.rounds,
         capacity: PEERS_MAX,
@@ -182,6 +203,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let (report_writer, report_reader) = seqlock(HotReport::default());
     let (state_writer, state_reader) = seqlock(NodeSnapshot::new(&pipeline, clock.segments()));
     let (ring_sender, ring_receiver) = ring();
+    let (tuning_writer, tuning) = seqlock(reload::tuning(&settings));
+    let (reloading, hot_keys) = Reloading::new(configuration, &settings, &runtime_dir, &keys, log, tuning_writer);
     let (note_sender, note_receiver) = notes();
     let (hot_wanted_sender, hot_wanted) = bounded(1);
     let (hot_latencies_sender, hot_latencies) = bounded(1);
@@ -196,6 +219,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         claim: claim_reader,
         roster: roster_reader,
         cards: (!cards.is_empty()).then_some(cards_reader),
+        keys: hot_keys,
         report: report_writer,
         ring: ring_sender,
         latencies_wanted: hot_wanted,
@@ -207,6 +231,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         ring: ring_receiver,
         claim: claim_writer,
         cards: cards_writer,
+        tuning,
         state: state_writer,
         notes: note_sender,
         latencies_wanted: discipline_wanted,
@@ -215,7 +240,6 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         clock_source_changed: Arc::clone(&clock_source_changed),
     };
     let stamps = if shown.is_empty() { promise.as_str() } else { "the card where it can" };
-    let card_names = shown.iter().map(|card| (card.clock, card.device.clone())).collect();
     let constants =
         Constants { listen, clock: clock.kind(), epoch_raw_ns, oscillator, poll_mode: chosen.clone(), cards: shown };
     let answers = Answers::new(&settings, constants, state_reader, report_reader);
@@ -243,9 +267,19 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let socket_path = socket_path(&settings, &runtime_dir, runtime_usable, listen.port());
     let recording = record.is_some();
+    let endpoint = open_endpoint(settings.metrics, &answers, &plan)?;
     let machine = MachineWatch::new(steers_system, clock_source_changed);
-    let control =
-        Control::new(discovery, socket_path.as_deref(), answers, record, card_names, machine, keeper, control_lines)?;
+    let control = Control::new(
+        discovery,
+        socket_path.as_deref(),
+        answers,
+        record,
+        reloading,
+        endpoint,
+        machine,
+        keeper,
+        control_lines,
+    )?;
 
     info!(
         "{} of cluster {} listens on {listen} as {}; clock {}, algorithm {}, stamps by {}; poll mode {}: {}",
@@ -275,6 +309,10 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     ended
 }
 
+fn keys_of(settings: &Settings, runtime_dir: &Path) -> anyhow::Result<reload::Keys> {
+    reload::keys(&settings.keys, &settings.cluster, settings.listen.ip(), runtime_dir)
+}
+
 fn account(settings: &Settings) -> anyhow::Result<Option<Account>> {
     let Some(name) = &settings.user else { return Ok(None) };
     caps::account(name).map(Some).map_err(|error| match error.kind() {
@@ -291,7 +329,7 @@ fn prepare(path: &Path, account: Option<&Account>) -> Result<(), discovery::DirE
     }
 }
 
-fn set_up_cards(settings: &Settings, listen: std::net::SocketAddr, peers: &[StaticPeer]) -> anyhow::Result<Stamping> {
+fn set_up_cards(settings: &Settings, listen: SocketAddr, peers: &[StaticPeer]) -> anyhow::Result<Stamping> {
     let known: Vec<_> = peers.iter().filter_map(StaticPeer::literal).collect();
     let wanted = Wanted {
         timestamps: settings.timestamps,
@@ -432,36 +470,6 @@ fn spawn(settings: &Settings, hot: Hot, discipline: Discipline, plan: Plan) -> a
     Ok(Threads { hot, discipline })
 }
 
-/// The keys of a program that speaks from `listen`; the user's own lives in `runtime_dir` and never leaves loopback.
-pub(super) fn keyring(
-    source: &KeySource,
-    cluster: &str,
-    listen: IpAddr,
-    runtime_dir: &Path,
-) -> anyhow::Result<Keyring> {
-    let mut keys = Keyring::new();
-    match source {
-        KeySource::File(path) => {
-            for line in keyfile::read(path)? {
-                let owner = line.node.as_deref().map(|name| NodeId::derive(cluster, name));
-                keys.insert(KeyId(line.id), &line.bytes, owner).with_context(|| path.display().to_string())?;
-            }
-        }
-        KeySource::Inline(text) => {
-            let line = keyfile::inline(text)?;
-            keys.insert(KeyId(line.id), &line.bytes, None)?;
-        }
-        KeySource::LocalUser => {
-            if !listen.is_loopback() {
-                return Err(StartError::NoKey(listen).into());
-            }
-            let key = load_or_create_local_key(runtime_dir)?;
-            keys.insert(LOCAL_KEY_ID, key.as_slice(), None)?;
-        }
-    }
-    Ok(keys)
-}
-
 fn open_clock(choice: ClockChoice, epoch_raw_ns: i64) -> anyhow::Result<(Box<dyn Clock>, Oscillator)> {
     match choice {
         ClockChoice::System => {
@@ -473,6 +481,16 @@ fn open_clock(choice: ClockChoice, epoch_raw_ns: i64) -> anyhow::Result<(Box<dyn
             Ok((Box::new(VirtualClock::new(Machine, oscillator)), oscillator))
         }
     }
+}
+
+/// Opens the endpoint; its thread speaks with strangers and has no privileges, its port may need one.
+fn open_endpoint(address: Option<SocketAddr>, answers: &Answers, plan: &Plan) -> anyhow::Result<Option<Endpoint>> {
+    let Some(address) = address else { return Ok(None) };
+    let helpers = plan.helpers;
+    let endpoint = Endpoint::start(address, answers.clone(), move || keep(helpers, helpers));
+    let endpoint = endpoint.with_context(|| format!("cannot listen for monitoring at {address} (--metrics)"))?;
+    info!("metrics are at http://{}/metrics", endpoint.address);
+    Ok(Some(endpoint))
 }
 
 /// Says which other time daemons run, before they and this node pull at one clock.

@@ -133,6 +133,11 @@ impl Protocol {
         self.keys = keys;
     }
 
+    /// As [`Protocol::set_keys`], with the old keys given back: the caller may not free memory.
+    pub fn swap_keys(&mut self, keys: &mut Keyring) {
+        std::mem::swap(&mut self.keys, keys);
+    }
+
     /// What has been counted since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {

@@ -31,6 +31,7 @@ mod peer;
 mod promise;
 mod snapshot;
 mod standing;
+pub mod tuning;
 mod upheaval;
 mod wander;
 

@@ -35,6 +35,15 @@ impl Latency {
         self.0.add(&other.0).expect("all histograms have the same bounds");
     }
 
+    /// How many spans are at most as long as each of `bounds_ns`, how many there are, and their sum in seconds, all as
+    /// exact as the histogram.
+    fn cumulative(&self, bounds_ns: &[u64]) -> Cumulative {
+        let below = bounds_ns.iter().map(|bound_ns| self.0.count_between(0, *bound_ns)).collect();
+        let count = self.0.len();
+        let sum_s = if count == 0 { 0.0 } else { self.0.mean() * count as f64 * 1e-9 };
+        Cumulative { below, count, sum_s }
+    }
+
     fn tell(&self, name: &str, table: &mut Table) {
         let span = |ns: u64| if self.0.is_empty() { "-".into() } else { span_text(Some(ns as f64)) };
         let quantile = |q| span(self.0.value_at_quantile(q));
@@ -48,6 +57,66 @@ impl Latency {
             quantile(0.999),
             span(self.0.max()),
         ]);
+    }
+}
+
+/// A histogram as programs read it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Cumulative {
+    /// Spans at most as long as each bound.
+    pub below: Vec<u64>,
+    /// All spans.
+    pub count: u64,
+    /// Their sum, seconds.
+    pub sum_s: f64,
+}
+
+/// Both threads' histograms, joined.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    /// The hot thread's.
+    pub hot: HotLatencies,
+    /// The discipline thread's.
+    pub discipline: DisciplineLatencies,
+}
+
+impl Latencies {
+    /// Adds what `hot` and `discipline` counted.
+    pub fn merge(&mut self, hot: &HotLatencies, discipline: &DisciplineLatencies) {
+        self.hot.merge(hot);
+        self.discipline.merge(discipline);
+    }
+
+    /// Forgets everything and keeps its memory.
+    pub fn reset(&mut self) {
+        self.hot.reset();
+        self.discipline.reset();
+    }
+
+    /// Every histogram with the name and the meaning that it has for programs.
+    pub(super) fn cumulative(&self, bounds_ns: &[u64]) -> [(&'static str, &'static str, Cumulative); 6] {
+        let (hot, discipline) = (&self.hot, &self.discipline);
+        [
+            ("llts_path_delay_seconds", "Round trips to peers, without their turn-around.", &hot.round_trip),
+            (
+                "llts_turnaround_seconds",
+                "From the receive stamp of a packet to the transmit stamp of its answer.",
+                &hot.turn_around,
+            ),
+            (
+                "llts_stamp_to_user_seconds",
+                "From the kernel's receive stamp to the program's reading of the packet.",
+                &hot.stamp_to_user,
+            ),
+            ("llts_poll_gap_seconds", "Between two turns of the polling loop.", &hot.loop_gap),
+            (
+                "llts_ring_latency_seconds",
+                "From the hot thread's push of an exchange to its drain by the discipline thread.",
+                &discipline.ring,
+            ),
+            ("llts_tick_lateness_seconds", "By how much steering ticks came too late.", &discipline.tick_late),
+        ]
+        .map(|(name, help, latency)| (name, help, latency.cumulative(bounds_ns)))
     }
 }
 

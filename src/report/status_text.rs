@@ -70,10 +70,12 @@ fn card_text(card: &CardStatus) -> String {
     format!("{device} {stamps}, on {phc} {known}{lost}")
 }
 
-const SIGN: &str = "An offset is local minus the other: positive means that the local clock is ahead.\n\
+/// What the signs and the reach of a table of peers mean.
+pub(super) const SIGN: &str = "An offset is local minus the other: positive means that the local clock is ahead.\n\
                     Reach: the last eight intervals in octal, the newest to the right; 377 is all.";
 
-fn peer_table(peers: &[PeerStatus]) -> Table {
+/// A line for each peer.
+pub(super) fn peer_table(peers: &[PeerStatus]) -> Table {
     let mut table = Table::new([
         ("PEER", Align::Left),
         ("ADDRESS", Align::Left),

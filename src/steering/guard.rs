@@ -158,6 +158,11 @@ impl Guard {
         Guard { limits, tick_ns, spacing_s, phase: Phase::CatchingUp { step_left: true }, still: 0, total_ns: 0.0 }
     }
 
+    /// An error at start above this is stepped from now on, ns; no news for a clock that has settled.
+    pub fn set_step_threshold(&mut self, step_threshold_ns: i64) {
+        self.limits.step_threshold_ns = step_threshold_ns;
+    }
+
     /// Whether a clock `lag_ns` behind V with standard deviation `sigma_ns` has caught up with it.
     #[must_use]
     pub fn caught_up(lag_ns: f64, sigma_ns: f64) -> bool {

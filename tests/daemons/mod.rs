@@ -94,6 +94,8 @@ impl Lab {
     fn complete(&self, mut command: Command, port: u16, name: &str, words: &[&str]) -> Command {
         command.args(["run", "--port", &port.to_string(), "--name", name, "--runtime-dir"]).arg(self.path());
         command.arg("--state-dir").arg(self.path().join("state")).args(words).stdin(Stdio::null());
+        // What this machine's administrator configured is not what is tested.
+        command.env("LLTS_CONFIG", "/dev/null");
         command
     }
 }
@@ -135,6 +137,16 @@ impl Daemon {
     pub fn counter(&self, name: &str) -> u64 {
         let status = self.status().unwrap();
         *status.counters.get(name).unwrap_or_else(|| panic!("no counter {name} in {:?}", status.counters.keys()))
+    }
+
+    /// The sum of all counters whose names begin so.
+    pub fn counters(&self, prefix: &str) -> u64 {
+        let status = self.status().unwrap();
+        status.counters.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, n)| n).sum()
+    }
+
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
     pub fn resident_bytes(&self) -> u64 {

@@ -22,7 +22,7 @@ pub struct Room {
 /// The heading under which docs/ARCHITECTURE.md keeps the map.
 const MAP_HEADING: &str = "## Who may import whom";
 /// Folders whose texts are read; `target` and what .gitignore names at the top are nobody's business.
-const FOLDERS: [&str; 8] = ["src", "tests", "benches", "tools", "docs", "fuzz", "examples", ".ci"];
+const FOLDERS: [&str; 9] = ["src", "tests", "benches", "tools", "docs", "fuzz", "examples", "packaging", ".ci"];
 const TEXTS: [&str; 6] = ["rs", "md", "toml", "sh", "html", "json"];
 
 impl House {

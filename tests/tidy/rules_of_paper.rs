@@ -7,7 +7,7 @@ use crate::house::House;
 use crate::{Break, Rule};
 
 /// What may stand at the top of the repository.
-const TOP: [&str; 21] = [
+const TOP: [&str; 22] = [
     ".ci",
     ".github",
     ".gitignore",
@@ -25,6 +25,7 @@ const TOP: [&str; 21] = [
     "docs",
     "examples",
     "fuzz",
+    "packaging",
     "rustfmt.toml",
     "src",
     "tests",

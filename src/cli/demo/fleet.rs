@@ -96,6 +96,8 @@ impl Node {
         command
             .args([
                 "run",
+                "--config",
+                "/dev/null",
                 "--listen-addr",
                 "127.0.0.1",
                 "--cluster",
@@ -120,6 +122,10 @@ impl Node {
             .stdin(Stdio::null())
             // Interrupts from the terminal are for the demo, which ends its nodes itself.
             .process_group(0);
+        // What the environment says to a node of this machine is not meant for those of a demo.
+        for (variable, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"LLTS_")) {
+            command.env_remove(variable);
+        }
         Node { name, throw, socket, log, command, child: None }
     }
 

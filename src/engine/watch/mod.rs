@@ -17,7 +17,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 
 use super::KeySource;
-use super::start::keyring;
+use super::reload;
 use crate::clock::{Machine, Oscillator, StampConverter, TimeSource};
 use crate::discovery::{self, Candidate, Dirs, Discovery, StaticPeer};
 use crate::exchange::Tally;
@@ -107,7 +107,7 @@ impl Watch {
     /// There is no key, no socket or no random numbers; one sentence.
     pub fn open(settings: WatchSettings) -> anyhow::Result<Self> {
         let runtime_dir = settings.runtime_dir.clone().unwrap_or_else(|| Dirs::of_this_user().runtime);
-        let keys = keyring(&settings.keys, &settings.cluster, settings.listen, &runtime_dir)?;
+        let keys = reload::keys(&settings.keys, &settings.cluster, settings.listen, &runtime_dir)?.ring;
         let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
         let config = discovery::Config {
             listen: SocketAddr::new(settings.listen, 0),

@@ -1,0 +1,240 @@
+//! Configuration of real daemons on loopback: by file, by reload while exchanges flow, and through a rotation of keys.
+
+mod daemons;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use daemons::{Daemon, Lab, free_port, llts, wait_for};
+use nix::sys::signal::Signal;
+
+const KEY_1: &str = "1 HEX:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
+const KEY_2: &str = "2 B64:ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\n";
+
+/// Puts a file in the place of another in one go, as an editor or an orchestrator does.
+fn put(path: &Path, text: &str, mode: u32) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode)).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+/// A node with a configuration file and a key file of its own.
+struct Node {
+    daemon: Daemon,
+    config: PathBuf,
+    keys: PathBuf,
+    reloads: usize,
+}
+
+impl Node {
+    fn start(lab: &Lab, name: &str, port: u16, keys: &str, config: &str) -> Node {
+        let (config_path, key_path) =
+            (lab.path().join(format!("{name}.toml")), lab.path().join(format!("{name}.keys")));
+        put(&key_path, keys, 0o600);
+        put(&config_path, &format!("key-file = \"{}\"\n{config}", key_path.display()), 0o644);
+        let daemon = lab.start_at(port, name, &["--config", config_path.to_str().unwrap()]);
+        Node { daemon, config: config_path, keys: key_path, reloads: 0 }
+    }
+
+    fn configure(&self, config: &str) {
+        put(&self.config, &format!("key-file = \"{}\"\n{config}", self.keys.display()), 0o644);
+    }
+
+    fn reload(&mut self) {
+        self.reloads += 1;
+        self.daemon.signal(Signal::SIGHUP);
+        wait_for("the reload is told", 20.0, || self.daemon.log().matches("reloaded: ").count() == self.reloads);
+    }
+
+    /// What must not grow when nothing is lost.
+    fn losses(&self) -> [u64; 4] {
+        ["unanswered", "rejected_", "ring_dropped", "departures"].map(|prefix| self.daemon.counters(prefix))
+    }
+}
+
+/// Three nodes that name each other and hold these keys.
+fn three(lab: &Lab, keys: &str) -> (Vec<Node>, Vec<u16>) {
+    let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let nodes = (0..3).map(|n| Node::start(lab, &format!("n{n}"), ports[n], keys, &named(&ports, n))).collect();
+    (nodes, ports)
+}
+
+/// The configuration of the node `own`: all others, by address.
+fn named(ports: &[u16], own: usize) -> String {
+    let others = ports.iter().enumerate().filter(|(n, _)| *n != own).map(|(_, port)| format!("\"127.0.0.1:{port}\""));
+    format!("no-discovery = true\npeers = [{}]\n", others.collect::<Vec<_>>().join(", "))
+}
+
+fn agreed(nodes: &[Node]) {
+    wait_for("three nodes count on each other", 30.0, || nodes.iter().all(|node| node.daemon.used_peers() == 2));
+    // Probes of the start, when not everybody was there yet, are given up within two seconds.
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+}
+
+#[test]
+fn a_node_runs_by_its_file_and_the_command_line_wins() {
+    let lab = Lab::new();
+    let config = lab.path().join("llts.toml");
+    put(&config, "cluster = \"filed\"\nrole = \"observer\"\nvirtual-offset = \"5ms\"\nno-discovery = true\n", 0o644);
+    let node = lab.start("a", &["--config", config.to_str().unwrap(), "--role=peer", "--no-discovery=false"]);
+    wait_for("it answers", 20.0, || node.status().is_some());
+    let status = node.status().unwrap();
+    assert_eq!((status.cluster.as_str(), status.role.as_str()), ("filed", "peer"));
+    let other = lab.start("b", &["--cluster=filed"]);
+    wait_for("the flag took discovery's refusal back", 20.0, || node.used_peers() == 1 && other.used_peers() == 1);
+}
+
+#[test]
+fn fifty_reloads_under_traffic_lose_no_exchange_and_leave_nothing_behind() {
+    let lab = Lab::new();
+    let both = format!("{KEY_1}{KEY_2}");
+    let (mut nodes, ports) = three(&lab, &both);
+    agreed(&nodes);
+    let before: Vec<[u64; 4]> = nodes.iter().map(Node::losses).collect();
+    let exchanges = nodes[0].daemon.counter("exchanges");
+    let mut settled = (0, 0);
+    for n in 0..50 {
+        // All that a reload can change, to and fro: who is named, which key seals, thresholds, the log level.
+        let (own, keys, level) = match n % 2 {
+            0 => (named(&ports[..2], 0), format!("{KEY_2}{KEY_1}"), "debug"),
+            _ => (named(&ports, 0), both.clone(), "info"),
+        };
+        put(&nodes[0].keys, &keys, 0o600);
+        nodes[0].configure(&format!("{own}step-threshold = \"{}ms\"\nlog-level = \"{level}\"\n", 100 + n));
+        nodes[0].reload();
+        if n == 9 {
+            settled = (nodes[0].daemon.descriptors(), nodes[0].daemon.resident_bytes());
+        }
+    }
+    let did = nodes[0].daemon.counter("exchanges") - exchanges;
+    assert!(did > 50, "there was traffic: {did} exchanges");
+    let after: Vec<[u64; 4]> = nodes.iter().map(Node::losses).collect();
+    assert_eq!(before, after, "unanswered, rejected, dropped, departures");
+    assert!(nodes.iter().all(|node| node.daemon.used_peers() == 2));
+    assert_eq!(nodes[0].daemon.descriptors(), settled.0);
+    let grown = nodes[0].daemon.resident_bytes().saturating_sub(settled.1);
+    assert!(grown < 1_000_000, "grew by {grown} bytes");
+    let log = nodes[0].daemon.log();
+    for part in [
+        "step-threshold was 100ms and is 101ms",
+        "key 2 seals from now on",
+        "log-level was info and is debug",
+        "peers was ",
+    ] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+}
+
+#[test]
+fn a_rotation_step_by_step_on_running_nodes_loses_nothing_and_ends_with_the_new_key_alone() {
+    let lab = Lab::new();
+    let (mut nodes, ports) = three(&lab, KEY_1);
+    agreed(&nodes);
+    let before: Vec<[u64; 4]> = nodes.iter().map(Node::losses).collect();
+    for (keys, told) in [
+        (format!("{KEY_1}{KEY_2}"), "key 2 is new"),
+        (format!("{KEY_2}{KEY_1}"), "key 2 seals from now on"),
+        (KEY_2.to_owned(), "key 1 is gone"),
+    ] {
+        // Node after node, as a person does it, with exchanges in between.
+        for node in &mut nodes {
+            put(&node.keys, &keys, 0o600);
+            node.reload();
+            assert!(node.daemon.log().contains(told), "{told}: {}", node.daemon.log());
+            std::thread::sleep(std::time::Duration::from_millis(600));
+        }
+    }
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    let after: Vec<[u64; 4]> = nodes.iter().map(Node::losses).collect();
+    assert_eq!(before, after, "unanswered, rejected, dropped, departures");
+    assert!(nodes.iter().all(|node| node.daemon.used_peers() == 2));
+
+    let old = free_port();
+    let peers = named(&ports, 3);
+    let late = Node::start(&lab, "late", old, KEY_1, &peers);
+    wait_for("the old key opens nothing any more", 20.0, || nodes[0].daemon.counter("rejected_unknown_key") > 0);
+    assert_eq!(late.daemon.used_peers(), 0);
+}
+
+#[test]
+fn a_reload_with_a_mistake_changes_nothing_and_one_that_needs_a_restart_says_so() {
+    let lab = Lab::new();
+    let (mut nodes, ports) = three(&lab, KEY_1);
+    agreed(&nodes);
+    let good = named(&ports, 0);
+    let refused = |node: &Node, times: usize| {
+        node.daemon.signal(Signal::SIGHUP);
+        wait_for("the refusal is told", 20.0, || node.daemon.log().matches("reload refused").count() == times);
+    };
+    nodes[0].configure("stepthreshold = \"1s\"\n");
+    refused(&nodes[0], 1);
+    let log = nodes[0].daemon.log();
+    assert!(log.contains("nothing has changed"), "{log}");
+    assert!(log.contains("n0.toml:2:1: unknown key `stepthreshold`, did you mean `step-threshold`?"), "{log}");
+    nodes[0].configure(&good);
+    put(&nodes[0].keys, KEY_2, 0o644);
+    refused(&nodes[0], 2);
+    assert!(nodes[0].daemon.log().contains("is open to other users"), "{}", nodes[0].daemon.log());
+    put(&nodes[0].keys, KEY_1, 0o600);
+
+    nodes[0].configure(&format!("{good}rate = 16\nfaults = 0\n"));
+    nodes[0].reload();
+    let log = nodes[0].daemon.log();
+    assert!(log.contains("rate is to be 16 and stays 8 until llts is restarted"), "{log}");
+    assert!(log.contains("reloaded: faults was not set and is 0"), "{log}");
+    nodes[0].configure(&good);
+    nodes[0].reload();
+    assert!(nodes[0].daemon.log().contains("reloaded: faults was 0 and is not set"), "{}", nodes[0].daemon.log());
+    assert!(nodes.iter().all(|node| node.daemon.used_peers() == 2));
+}
+
+#[test]
+fn a_name_given_by_a_reload_is_resolved_and_its_peer_is_met() {
+    let lab = Lab::new();
+    let (a, b) = (free_port(), free_port());
+    let mut one = Node::start(&lab, "one", a, KEY_1, "no-discovery = true\n");
+    let two = Node::start(&lab, "two", b, KEY_1, "no-discovery = true\n");
+    wait_for("both answer", 20.0, || one.daemon.status().is_some() && two.daemon.status().is_some());
+    assert_eq!(one.daemon.status().unwrap().peers, []);
+    one.configure(&format!("no-discovery = true\npeers = \"localhost:{b}\"\n"));
+    one.reload();
+    wait_for("they count on each other", 30.0, || one.daemon.used_peers() == 1 && two.daemon.used_peers() == 1);
+}
+
+#[test]
+fn check_config_says_what_a_good_file_means_and_where_a_bad_one_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, keys) = (dir.path().join("llts.toml"), dir.path().join("keys"));
+    put(&keys, KEY_1, 0o600);
+    let file = config.to_str().unwrap();
+    let check = |text: &str| {
+        put(&config, text, 0o644);
+        let output = llts(&["check-config", file]);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        (output.status.code().unwrap(), text)
+    };
+    let good = format!(
+        "name = \"db1\"\nlisten-addr = \":4123\"\nkey-file = \"{}\"\npeers = [\"db2\", \"db3\"]\n",
+        keys.display()
+    );
+    let (code, text) = check(&good);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("is good: db1 of cluster default on ") && text.contains(":4123, 2 named peers"), "{text}");
+    for (wrong, part) in [
+        ("rate = 8\nlisten-adr = \":1\"\n", ":2:1: unknown key `listen-adr`, did you mean `listen-addr`?"),
+        ("rate = 1000\n", ":1:8: invalid value '1000' for '--rate <HZ>'"),
+        ("rate = [\n", "llts.toml:"),
+        ("listen-addr = \":4123\"\n", "llts.toml: binding "),
+        ("peers = \"192.0.2.1\"\n", "is not on this machine"),
+        ("key-file = \"/nonexistent\"\n", "cannot read the key file /nonexistent"),
+    ] {
+        let (code, text) = check(wrong);
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains(part), "{wrong}: {text}");
+    }
+    fs::remove_file(&config).unwrap();
+    assert_eq!(llts(&["check-config", file]).status.code(), Some(2));
+}

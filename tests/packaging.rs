@@ -1,0 +1,110 @@
+//! What stands in packaging/: units that systemd takes, pages that groff sets without a warning, scripts that shells
+//! read. A tool that is not here is said, and its test skipped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging")
+}
+
+/// Runs a tool of the system, if it is here.
+fn tool(program: &str, words: &[&str]) -> Option<Output> {
+    let output = Command::new(program).args(words).stdin(Stdio::null()).output();
+    if output.is_err() {
+        println!("skipped: there is no {program} here");
+    }
+    output.ok()
+}
+
+fn all_of(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn systemd_takes_the_units() {
+    let dir = tempfile::tempdir().unwrap();
+    let units = ["llts.service", "llts-wait.service"].map(|name| {
+        let text = fs::read_to_string(packaging().join(name)).unwrap();
+        let path = dir.path().join(name);
+        // The program is not installed where the tests run.
+        fs::write(&path, text.replace("/usr/bin/llts", env!("CARGO_BIN_EXE_llts"))).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let Some(output) = tool("systemd-analyze", &["verify", "--man=no", &units[0], &units[1]]) else { return };
+    assert!(output.status.success() && all_of(&output).trim().is_empty(), "{}", all_of(&output));
+    // 2.6 and 1.1 with systemd 252; later versions know more that could be taken away.
+    for (unit, exposure) in [(&units[0], "30"), (&units[1], "20")] {
+        let words = ["security", "--offline=true", &format!("--threshold={exposure}"), unit];
+        let Some(output) = tool("systemd-analyze", &words) else { return };
+        assert!(output.status.success(), "{}", all_of(&output));
+    }
+}
+
+#[test]
+fn the_unit_is_notified_watched_and_takes_only_the_powers_it_needs() {
+    let text = fs::read_to_string(packaging().join("llts.service")).unwrap();
+    for line in [
+        "Type=notify",
+        "WatchdogSec=30s",
+        "RestartPreventExitStatus=2",
+        "CapabilityBoundingSet=CAP_SYS_TIME CAP_SYS_NICE",
+        "AmbientCapabilities=CAP_SYS_TIME CAP_SYS_NICE",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing");
+    }
+    for other in ["systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd", "ntpd-rs"] {
+        let conflicts = text
+            .lines()
+            .filter(|l| l.starts_with("Conflicts="))
+            .any(|l| l["Conflicts=".len()..].split_whitespace().any(|unit| unit == format!("{other}.service")));
+        assert!(conflicts, "two daemons would steer one clock: {other}");
+    }
+    assert!(text.lines().all(|line| line != "PrivateUsers=yes" && line != "ProtectClock=yes"), "it steers the clock");
+    let wait = fs::read_to_string(packaging().join("llts-wait.service")).unwrap();
+    assert!(wait.contains("\nBefore=time-sync.target\n") && wait.contains(" waitsync "));
+}
+
+#[test]
+fn the_man_pages_are_set_without_a_warning() {
+    for entry in fs::read_dir(packaging().join("man")).unwrap() {
+        let page = entry.unwrap().path();
+        let Some(output) = tool("groff", &["-man", "-Tutf8", "-ww", page.to_str().unwrap()]) else { return };
+        assert!(output.status.success() && output.stderr.is_empty(), "{}: {}", page.display(), all_of(&output));
+        assert!(output.stdout.len() > 500, "{} is empty", page.display());
+    }
+}
+
+#[test]
+fn the_completions_are_read_by_their_shells_and_are_what_the_program_prints() {
+    for (shell, file, check) in [("bash", "llts.bash", "-n"), ("zsh", "_llts", "-n"), ("fish", "llts.fish", "-n")] {
+        let path = packaging().join("completions").join(file);
+        let printed = Command::new(env!("CARGO_BIN_EXE_llts")).args(["completions", shell]).output().unwrap();
+        assert!(printed.status.success());
+        assert_eq!(printed.stdout, fs::read(&path).unwrap(), "{file}");
+        if let Some(output) = tool(shell, &[check, path.to_str().unwrap()]) {
+            assert!(output.status.success(), "{}", all_of(&output));
+        }
+    }
+}
+
+#[test]
+fn the_scripts_of_the_debian_package_are_shell_and_every_file_it_names_is_there() {
+    for script in ["debian/postinst", "debian/postrm"] {
+        let path = packaging().join(script);
+        if let Some(output) = tool("sh", &["-n", path.to_str().unwrap()]) {
+            assert!(output.status.success(), "{}", all_of(&output));
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    for asset in assets {
+        let source = asset[0].as_str().unwrap();
+        let folder = source.split('*').next().unwrap();
+        assert!(source.starts_with("target/") || root.join(folder).exists(), "{source} is not there");
+    }
+}
