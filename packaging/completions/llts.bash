@@ -125,7 +125,7 @@ _llts() {
 
     case "${cmd}" in
         llts)
-            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help --version demo status doctor watch query peers tracking waitsync keygen check-config completions sim saturn compare replay run help"
+            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help --version demo status doctor watch query peers tracking waitsync keygen check-config completions sim saturn compare replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -216,6 +216,34 @@ _llts() {
                     return 0
                     ;;
                 --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --no-step)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --slew-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-change)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-change-at-start)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-total)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-conflict)
+                    COMPREPLY=($(compgen -W "warn refuse" -- "${cur}"))
+                    return 0
+                    ;;
+                --drift-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -761,7 +789,7 @@ _llts() {
             return 0
             ;;
         llts__subcmd__run)
-            opts="-h --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help"
+            opts="-h --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -852,6 +880,34 @@ _llts() {
                     return 0
                     ;;
                 --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --no-step)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --slew-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-change)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-change-at-start)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-total)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-conflict)
+                    COMPREPLY=($(compgen -W "warn refuse" -- "${cur}"))
+                    return 0
+                    ;;
+                --drift-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

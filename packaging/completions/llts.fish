@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_llts_global_optspecs
-    string join \n config= port= listen-addr= name= cluster= peers= no-discovery= key-file= hmac-key= rate= rounds= role= algorithm= faults= clock= virtual-offset= virtual-drift= step-threshold= timestamps= iface= phc= user= cpu= sched= mlock= poll-mode= runtime-dir= state-dir= socket= metrics= record= log-level= log-format= end-with-parent= h/help V/version
+    string join \n config= port= listen-addr= name= cluster= peers= no-discovery= key-file= hmac-key= rate= rounds= role= algorithm= faults= clock= virtual-offset= virtual-drift= step-threshold= timestamps= iface= phc= user= no-step= slew-limit= max-change= max-change-at-start= max-total= on-conflict= drift-file= cpu= sched= mlock= poll-mode= runtime-dir= state-dir= socket= metrics= record= log-level= log-format= end-with-parent= h/help V/version
 end
 
 function __fish_llts_needs_command
@@ -54,7 +54,7 @@ complete -c llts -n "__fish_llts_needs_command" -l clock -d 'Clock to steer: vir
 system\t'The machine\'s own'"
 complete -c llts -n "__fish_llts_needs_command" -l virtual-offset -d 'Throw the virtual clock off by this at start, like 10ms or -3us' -r
 complete -c llts -n "__fish_llts_needs_command" -l virtual-drift -d 'Let the virtual clock\'s oscillator run faster by this, like 20ppm or -350ppb' -r
-complete -c llts -n "__fish_llts_needs_command" -l step-threshold -d 'At start, step the clock once if it is off by more than this' -r
+complete -c llts -n "__fish_llts_needs_command" -l step-threshold -d 'At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 %' -r
 complete -c llts -n "__fish_llts_needs_command" -l timestamps -d 'Whose time stamps: auto takes the card\'s where it can and the kernel\'s else, packet by packet; hardware insists on a card that stamps; kernel touches no card; user reads the program\'s own clock' -r -f -a "auto\t''
 hardware\t''
 kernel\t''
@@ -62,6 +62,15 @@ user\t''"
 complete -c llts -n "__fish_llts_needs_command" -l iface -d 'Interfaces whose cards stamp, as eth0 or eth0,eth1; bonds and VLANs lead to theirs [default: that of the address listened on, or those on the way to --peers, or all]' -r
 complete -c llts -n "__fish_llts_needs_command" -l phc -d 'Clock of that card, as /dev/ptpN or as an interface that has it [default: what the card\'s driver says]' -r
 complete -c llts -n "__fish_llts_needs_command" -l user -d 'Become this user once everything is set up; needs a start as root' -r
+complete -c llts -n "__fish_llts_needs_command" -l no-step -d 'Never step the clock, not even at start, and never slew it faster than --slew-limit' -r -f -a "true\t''
+false\t''"
+complete -c llts -n "__fish_llts_needs_command" -l slew-limit -d 'Slew the clock no faster than this, once it has caught up' -r
+complete -c llts -n "__fish_llts_needs_command" -l max-change -d 'End rather than change the clock by more than this after the start; none: any change' -r
+complete -c llts -n "__fish_llts_needs_command" -l max-change-at-start -d 'End rather than change the clock by more than this at the start; none: any change' -r
+complete -c llts -n "__fish_llts_needs_command" -l max-total -d 'End when the steps that put right what others did to the clock add up to more than this; none: never' -r
+complete -c llts -n "__fish_llts_needs_command" -l on-conflict -d 'When somebody else steers or sets the system clock: warn says so and puts it right, refuse stops and ends' -r -f -a "warn\t''
+refuse\t''"
+complete -c llts -n "__fish_llts_needs_command" -l drift-file -d 'Where the oscillator\'s drift is kept, for a warm start; with --clock system only [default: drift in the state folder]' -r -F
 complete -c llts -n "__fish_llts_needs_command" -l cpu -d 'Core for the thread that answers packets' -r
 complete -c llts -n "__fish_llts_needs_command" -l sched -d 'Scheduling class of that thread: other, or fifo:N with N from 1 to 99' -r
 complete -c llts -n "__fish_llts_needs_command" -l mlock -d 'Lock all memory' -r -f -a "true\t''
@@ -71,7 +80,7 @@ busy\t''
 hybrid\t''
 block\t''"
 complete -c llts -n "__fish_llts_needs_command" -l runtime-dir -d 'Folder for sockets and announcements [default: /run/llts for root, else the user\'s own]' -r -F
-complete -c llts -n "__fish_llts_needs_command" -l state-dir -d 'Folder for what is to survive a restart; made and checked, nothing is kept there yet [default: /var/lib/llts for root, else the user\'s own]' -r -F
+complete -c llts -n "__fish_llts_needs_command" -l state-dir -d 'Folder for what is to survive a restart: the drift file [default: /var/lib/llts for root, else the user\'s own]' -r -F
 complete -c llts -n "__fish_llts_needs_command" -l socket -d 'Status socket [default: in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_needs_command" -l metrics -d 'Serve metrics for Prometheus by HTTP: PORT on loopback, IP:PORT, or :PORT for every interface [default: nowhere]' -r
 complete -c llts -n "__fish_llts_needs_command" -l record -d 'Record every finished exchange into this file, for replay' -r -F
@@ -251,7 +260,7 @@ complete -c llts -n "__fish_llts_using_subcommand run" -l clock -d 'Clock to ste
 system\t'The machine\'s own'"
 complete -c llts -n "__fish_llts_using_subcommand run" -l virtual-offset -d 'Throw the virtual clock off by this at start, like 10ms or -3us' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l virtual-drift -d 'Let the virtual clock\'s oscillator run faster by this, like 20ppm or -350ppb' -r
-complete -c llts -n "__fish_llts_using_subcommand run" -l step-threshold -d 'At start, step the clock once if it is off by more than this' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l step-threshold -d 'At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 %' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l timestamps -d 'Whose time stamps: auto takes the card\'s where it can and the kernel\'s else, packet by packet; hardware insists on a card that stamps; kernel touches no card; user reads the program\'s own clock' -r -f -a "auto\t''
 hardware\t''
 kernel\t''
@@ -259,6 +268,15 @@ user\t''"
 complete -c llts -n "__fish_llts_using_subcommand run" -l iface -d 'Interfaces whose cards stamp, as eth0 or eth0,eth1; bonds and VLANs lead to theirs [default: that of the address listened on, or those on the way to --peers, or all]' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l phc -d 'Clock of that card, as /dev/ptpN or as an interface that has it [default: what the card\'s driver says]' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l user -d 'Become this user once everything is set up; needs a start as root' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l no-step -d 'Never step the clock, not even at start, and never slew it faster than --slew-limit' -r -f -a "true\t''
+false\t''"
+complete -c llts -n "__fish_llts_using_subcommand run" -l slew-limit -d 'Slew the clock no faster than this, once it has caught up' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l max-change -d 'End rather than change the clock by more than this after the start; none: any change' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l max-change-at-start -d 'End rather than change the clock by more than this at the start; none: any change' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l max-total -d 'End when the steps that put right what others did to the clock add up to more than this; none: never' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l on-conflict -d 'When somebody else steers or sets the system clock: warn says so and puts it right, refuse stops and ends' -r -f -a "warn\t''
+refuse\t''"
+complete -c llts -n "__fish_llts_using_subcommand run" -l drift-file -d 'Where the oscillator\'s drift is kept, for a warm start; with --clock system only [default: drift in the state folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand run" -l cpu -d 'Core for the thread that answers packets' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l sched -d 'Scheduling class of that thread: other, or fifo:N with N from 1 to 99' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l mlock -d 'Lock all memory' -r -f -a "true\t''
@@ -268,7 +286,7 @@ busy\t''
 hybrid\t''
 block\t''"
 complete -c llts -n "__fish_llts_using_subcommand run" -l runtime-dir -d 'Folder for sockets and announcements [default: /run/llts for root, else the user\'s own]' -r -F
-complete -c llts -n "__fish_llts_using_subcommand run" -l state-dir -d 'Folder for what is to survive a restart; made and checked, nothing is kept there yet [default: /var/lib/llts for root, else the user\'s own]' -r -F
+complete -c llts -n "__fish_llts_using_subcommand run" -l state-dir -d 'Folder for what is to survive a restart: the drift file [default: /var/lib/llts for root, else the user\'s own]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand run" -l socket -d 'Status socket [default: in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand run" -l metrics -d 'Serve metrics for Prometheus by HTTP: PORT on loopback, IP:PORT, or :PORT for every interface [default: nowhere]' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l record -d 'Record every finished exchange into this file, for replay' -r -F

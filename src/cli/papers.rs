@@ -16,7 +16,7 @@ use crate::engine::LIVE_OPTIONS;
 const LINE_CHARS: usize = 100;
 
 /// What stands in the example for options that have no default of their own, as TOML.
-const EXAMPLES: [(&str, &str); 16] = [
+const EXAMPLES: [(&str, &str); 17] = [
     ("port", "4123"),
     ("listen-addr", "\"[::]:4123\""),
     ("name", "\"db1\""),
