@@ -39,6 +39,9 @@ pub const RATE_HZ_MAX: f64 = 128.0;
 pub const RATE_HZ_DEFAULT: f64 = 8.0;
 /// Exchanges in a start burst unless told.
 pub const ROUNDS_DEFAULT: u32 = 32;
+/// Exchanges in the burst of `watch` and `query`, whose Kalman filters need no longer one: of a thousand nodes at once
+/// it is a load.
+pub const WATCH_ROUNDS: u32 = 8;
 /// The longest burst accepted.
 pub const ROUNDS_MAX: u32 = 100;
 /// Time between two exchanges of a burst, ns.

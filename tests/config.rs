@@ -95,7 +95,10 @@ fn fifty_reloads_under_traffic_lose_no_exchange_and_leave_nothing_behind() {
     let before: Vec<[u64; 4]> = nodes.iter().map(Node::losses).collect();
     let exchanges = nodes[0].daemon.counter("exchanges");
     let mut settled = (0, 0);
-    for n in 0..50 {
+    // Fifty, and on a fast machine as many more as it takes for some exchanges to happen meanwhile.
+    let mut n = 0;
+    while n < 50 || nodes[0].daemon.counter("exchanges") - exchanges <= 50 {
+        assert!(n < 5_000, "there was no traffic");
         // All that a reload can change, to and fro: who is named, which key seals, thresholds, the log level.
         let (own, keys, level) = match n % 2 {
             0 => (named(&ports[..2], 0), format!("{KEY_2}{KEY_1}"), "debug"),
@@ -107,9 +110,8 @@ fn fifty_reloads_under_traffic_lose_no_exchange_and_leave_nothing_behind() {
         if n == 9 {
             settled = (nodes[0].daemon.descriptors(), nodes[0].daemon.resident_bytes());
         }
+        n += 1;
     }
-    let did = nodes[0].daemon.counter("exchanges") - exchanges;
-    assert!(did > 50, "there was traffic: {did} exchanges");
     let after: Vec<[u64; 4]> = nodes.iter().map(Node::losses).collect();
     assert_eq!(before, after, "unanswered, rejected, dropped, departures");
     assert!(nodes.iter().all(|node| node.daemon.used_peers() == 2));

@@ -11,7 +11,7 @@ use super::keys::KeyArgs;
 use super::quantity::{self, threshold_ns};
 use crate::discovery::StaticPeer;
 use crate::engine::{Look, Watch, WatchSettings};
-use crate::limits::{ROUNDS_DEFAULT, ROUNDS_MAX};
+use crate::limits::{ROUNDS_MAX, WATCH_ROUNDS};
 use crate::report::{offset_text, span_text};
 use crate::sys::time::monotonic_now;
 use crate::watch::{Seen, Sighting};
@@ -32,7 +32,7 @@ pub(super) struct QueryArgs {
     #[command(flatten)]
     pub keys: KeyArgs,
     /// How many exchanges
-    #[arg(long, value_name = "N", default_value_t = ROUNDS_DEFAULT,
+    #[arg(long, value_name = "N", default_value_t = WATCH_ROUNDS,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
     pub rounds: u32,
     /// Exit with 1 if the offset is above this, ahead or behind: 5 (milliseconds) or 250us

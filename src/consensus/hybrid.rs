@@ -25,7 +25,7 @@ pub struct Gates {
 }
 
 /// The gates of the raw-clock ensemble, swept over attack amplitudes (ALGORITHMS 6.2).
-pub const GATES_RCE: Gates = Gates { far: 30.0, reach: 1.875, drop: 6.0, clip: 1.0, bias: 0.53 };
+pub const GATES_RCE: Gates = Gates { far: 30.0, reach: 1.875, drop: 6.0, clip: 1.25, bias: 0.53 };
 
 /// Memory of a peer's bias, seconds.
 const BIAS_MEMORY_S: f64 = 20.0;

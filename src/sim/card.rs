@@ -1,6 +1,6 @@
 //! A network card's clock apart from the node's oscillator (a PHC that runs freely): stamps are taken by it, and
-//! brought to raw time over a relation that the node measures by reading both clocks together. Knows neither packets nor the
-//! truth of that relation.
+//! brought to raw time over a relation that the node measures by reading both clocks together. Knows neither packets
+//! nor the truth of that relation.
 
 use super::law::Law;
 use super::oscillator::{FineRaw, Oscillator};

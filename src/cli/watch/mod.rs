@@ -12,7 +12,7 @@ use clap::Args;
 use super::exit::{Failure, say};
 use super::keys::KeyArgs;
 use super::quantity::{self, interval_ns, threshold_ns};
-use crate::limits::{RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, ROUNDS_MAX};
+use crate::limits::{RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_MAX, WATCH_ROUNDS};
 use crate::report::{Hooks, WatchEvent, WatchLine, WebhookUrl, news_text};
 use crate::watch::{Alarms, Survey};
 use screen::Screen;
@@ -39,7 +39,7 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "HZ", default_value_t = 1.0, value_parser = rate_hz)]
     pub rate: f64,
     /// Exchanges in the burst with which a node is met
-    #[arg(long, value_name = "N", default_value_t = ROUNDS_DEFAULT,
+    #[arg(long, value_name = "N", default_value_t = WATCH_ROUNDS,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
     pub rounds: u32,
     /// Time between two lines, like 1s or 250ms

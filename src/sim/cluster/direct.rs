@@ -5,9 +5,9 @@
 //! As with packets: who speaks, the rhythm and the start burst, jitter, loss, queues, routes and cuts of links, errors,
 //! classes and grain of stamps, departures that never come back, claims as they were when their packet left, crashes
 //! and new runs. Left out: the bytes and their seal, nonces, what a missing follow packet delays (a departure that
-//! comes back late is known at once), copies and replays, liars, and a second exchange of a pair while one is under way.
-//! The end that answered learns of the exchange in the moment in which the other does, unless the packet that tells it
-//! so is lost.
+//! comes back late is known at once), copies and replays, liars, and a second exchange of a pair while one is under
+//! way. The end that answered learns of the exchange in the moment in which the other does, unless the packet that
+//! tells it so is lost.
 
 use super::super::node::Node;
 use super::super::random::{Purpose, Stream};
