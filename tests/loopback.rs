@@ -90,9 +90,7 @@ fn a_node_killed_without_warning_disturbs_nobody_and_agrees_again_when_it_is_bac
         }
         let name = format!("n{victim}");
         nodes[victim] = lab.start_at(port, &name, &THROWN[victim]);
-        // Beside the other tests of this file it was above 10 s in two of three runs: it may be that a node that joins
-        // takes over noisy rates in full in its first second. Open; the bound of 10 s is what it should be.
-        wait_for("the returned node agrees", 40.0, || agreed(&all(&nodes)));
+        wait_for("the returned node agrees", 10.0, || agreed(&all(&nodes)));
     }
     assert!(nodes.iter().any(|n| n.log().contains("has fallen silent")));
 }

@@ -6,6 +6,9 @@ use crate::flow::NodeState;
 const CLOSE_S: f64 = 1.0;
 /// A node that joined a settled cluster asks for weight after it has agreed for this long, seconds (ALGORITHMS 7.3).
 const JOINED_S: f64 = 5.0;
+/// A moment without agreement takes back this many times its length of the time that agreement has held: a scheduler's
+/// delay or a lost packet is no reason to begin again, but what fails every fifth time does not hold.
+const LAPSE: f64 = 4.0;
 /// A tracking node that has been apart for this long acquires anew, seconds.
 const ESTRANGED_S: f64 = 10.0;
 
@@ -24,7 +27,7 @@ pub struct Signs {
     pub leaderless: bool,
 }
 
-/// A node's state and how long it has been close.
+/// A node's state and how long it has been close, lapses taken off.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mode {
     state: NodeState,
@@ -55,7 +58,11 @@ impl Mode {
     /// Takes in what a tick has seen; `dt_s` has passed since the last. Returns the states before and after if they
     /// differ.
     pub fn tick(&mut self, signs: Signs, dt_s: f64) -> Option<(NodeState, NodeState)> {
-        self.close_s = if signs.usable && signs.close { self.close_s + dt_s } else { 0.0 };
+        self.close_s = match signs {
+            Signs { usable: true, close: true, .. } => self.close_s + dt_s,
+            Signs { usable: true, apart: false, .. } => (self.close_s - LAPSE * dt_s).max(0.0),
+            _ => 0.0,
+        };
         self.apart_s = if signs.usable && signs.apart { self.apart_s + dt_s } else { 0.0 };
         let before = self.state;
         self.state = self.next(signs);
@@ -114,6 +121,26 @@ mod tests {
     }
 
     #[test]
+    fn a_moment_of_noise_delays_a_join_and_does_not_begin_it_anew() {
+        let noise = Signs { close: false, ..GOOD };
+        let joined = |second: &[Signs], seconds: u32| {
+            let mut mode = Mode::default();
+            (0..seconds).for_each(|_| {
+                second.iter().for_each(|s| {
+                    assert_ne!(mode.tick(*s, 1.0 / second.len() as f64), Some((NodeState::Track, NodeState::Unset)))
+                })
+            });
+            mode.joined()
+        };
+        let with = |of: usize| -> Vec<Signs> { (0..32).map(|i| if i % of == 1 { noise } else { GOOD }).collect() };
+        assert!(joined(&with(32), 7), "one tick of 32 is noise");
+        assert!(!joined(&with(32), 5));
+        assert!(!joined(&with(4), 1_000), "a quarter of the time is too much");
+        let gross = Signs { apart: true, ..noise };
+        assert!(!joined(&[&[gross][..], &[GOOD; 31][..]].concat(), 1_000), "what is far apart begins anew");
+    }
+
+    #[test]
     fn a_node_walks_the_table() {
         let apart = Signs { close: false, apart: true, ..GOOD };
         let lagging = Signs { caught_up: false, ..GOOD };
@@ -142,7 +169,10 @@ mod tests {
 
     #[test]
     fn closeness_counts_only_while_it_lasts() {
-        let apart = Signs { close: false, ..GOOD };
-        assert_eq!(after(&[(GOOD, 15), (apart, 1), (GOOD, 15)]), NodeState::Acquire);
+        let noise = Signs { close: false, ..GOOD };
+        let gross = Signs { apart: true, ..noise };
+        assert_eq!(after(&[(GOOD, 15), (gross, 1), (GOOD, 15)]), NodeState::Acquire);
+        assert_eq!(after(&[(GOOD, 15), (noise, 1), (GOOD, 4)]), NodeState::Acquire);
+        assert_eq!(after(&[(GOOD, 15), (noise, 1), (GOOD, 6)]), NodeState::Track);
     }
 }
