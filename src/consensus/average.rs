@@ -29,7 +29,7 @@ impl Consensus for Average {
         let used = view.voices.len() as u16;
         if view.elapsed_s < START_S {
             let rate = view.voices.iter().map(|v| v.g).sum::<f64>() / members;
-            return Verdict { phase_ns: mean_ns, rate, sigma_ns, used, rejected: 0 };
+            return Verdict { phase_ns: mean_ns, rate, sigma_ns, used, rejected: 0, parted: false };
         }
         Verdict {
             phase_ns: mean_ns * (PROPORTIONAL_PER_S * dt_s).min(1.0),
@@ -37,6 +37,7 @@ impl Consensus for Average {
             sigma_ns,
             used,
             rejected: 0,
+            parted: false,
         }
     }
 

@@ -33,6 +33,8 @@ const BIAS_MEMORY_S: f64 = 20.0;
 const WEIGHT_MAX: f64 = 3.0;
 /// Values that can take part: every peer and self.
 const VALUES_MAX: usize = PEERS_MAX + 1;
+/// A witness's own sigma may be this many times as large as that of what it speaks against.
+const WITNESS: f64 = 2.0;
 /// Biases this close to each other are equal: rounding is no reason to suspect one of two.
 const TIE: f64 = 1e-9;
 /// The place of the own value, zero.
@@ -50,6 +52,19 @@ pub struct Input {
     pub sigma: f64,
 }
 
+/// What holds for all values of one fusion.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Round {
+    /// The own value, zero, is one of them.
+    pub own_counts: bool,
+    /// Liars to tolerate.
+    pub faults: usize,
+    /// Nothing has been agreed yet that could be spoilt.
+    pub starting: bool,
+    /// Time since the last fusion, seconds.
+    pub dt_s: f64,
+}
+
 /// The outcome of a fusion.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Fused {
@@ -59,6 +74,8 @@ pub struct Fused {
     pub sigma: f64,
     /// Bit `k`: the `k`-th input was left out.
     pub rejected: u128,
+    /// Values stand out that neither can be dropped nor agreed with: these may be two groups of honest nodes.
+    pub parted: bool,
 }
 
 /// A value on its way through the fusion.
@@ -95,9 +112,11 @@ impl Hybrid {
     }
 
     /// Fuses the inputs, and own value zero if it counts, tolerating `faults` liars as far as their number allows.
-    /// Whatever the liars say, the result lies within the range of the honest values. With `faults` zero this is the
+    /// Whatever the liars say, the result lies within the range of the honest values, where one that is known much worse
+    /// than the others stands for the interval in which it is believed to lie. With `faults` zero this is the
     /// weighted mean and nothing else.
-    pub fn fuse(&mut self, inputs: &[Input], own_counts: bool, faults: usize, dt_s: f64) -> Fused {
+    pub fn fuse(&mut self, inputs: &[Input], round: Round) -> Fused {
+        let Round { own_counts, faults, .. } = round;
         assert!(inputs.len() <= PEERS_MAX, "a verdict marks at most {PEERS_MAX} peers");
         if inputs.is_empty() {
             return Fused::default();
@@ -125,33 +144,51 @@ impl Hybrid {
         }
         // At most so many lie, so neither end of what is left after trimming is beyond all that the honest
         // say.
-        let (low, high) = trimmed_ends(values, faults);
-        let fused = self.fuse_faulty(values, faults, typical, dt_s);
+        let (low, high) = trimmed_ends(values, faults, typical, self.gates.reach);
+        let fused = self.fuse_faulty(values, Round { faults, ..round }, typical);
         Fused { value: fused.value.clamp(low, high), ..fused }
     }
 
-    fn fuse_faulty(&mut self, values: &mut [Value], faults: usize, typical: f64, dt_s: f64) -> Fused {
+    fn fuse_faulty(&mut self, values: &mut [Value], round: Round, typical: f64) -> Fused {
+        let Round { faults, dt_s, .. } = round;
+        let witnesses = values.len() - faults;
+        let mut parted = false;
         // 1. A blatant lie uses up the fault budget.
         let (low, high) = believed(values, faults, self.gates.reach);
-        let far = drop_beyond(values, (low + high) / 2.0, self.gates.far, faults);
+        let far = match drop_beyond(values, (low + high) / 2.0, self.gates.far, faults, witnesses) {
+            Dropped::Count(count) => count,
+            // The trimmed mean, which the caller makes of it, lets two groups that hear little of each other meet.
+            Dropped::Unwitnessed if round.starting => return Fused { parted: true, ..weighted_mean(values, None) },
+            Dropped::Unwitnessed => {
+                parted = true;
+                0
+            }
+        };
         let left = faults - far;
 
         // 2. Disagreement beyond noise: the midpoint of what is left after trimming, which halves it each round.
         let (low, high) = believed(values, left, self.gates.reach);
         let centre = (low + high) / 2.0;
         if left > 0 && low > high {
-            return Fused { value: centre, sigma: typical, rejected: rejected(values) };
+            return Fused { value: centre, sigma: typical, rejected: rejected(values), parted };
         }
 
         // 3. Agreement: whoever still stands out is dropped, if they are few enough to be the liars.
         let centre = weighted_mean(values, Some((centre, self.gates.clip))).value.clamp(low.min(high), high.max(low));
-        drop_beyond(values, centre, self.gates.drop, left);
+        if let Dropped::Unwitnessed = drop_beyond(values, centre, self.gates.drop, left, witnesses) {
+            if round.starting {
+                return Fused { parted: true, ..weighted_mean(values, None) };
+            }
+            parted = true;
+        }
         let centre = weighted_mean(values, Some((centre, self.gates.clip))).value;
 
         // 4. The weighted mean of what is kept, each clipped to where honest values lie.
-        self.learn_bias(values, centre, dt_s);
-        self.weigh_bias(values, faults);
-        weighted_mean(values, Some((centre, self.gates.clip)))
+        if !parted {
+            self.learn_bias(values, centre, dt_s);
+            self.weigh_bias(values, faults);
+        }
+        Fused { parted, ..weighted_mean(values, Some((centre, self.gates.clip))) }
     }
 
     /// Learns only while values agree: at start, or parted, everybody would look biased.
@@ -215,27 +252,56 @@ fn believed(values: &[Value], faults: usize, reach: f64) -> (f64, f64) {
     (end(1.0), end(-1.0))
 }
 
-/// The ends of the values that are kept after trimming `faults` of each side.
-fn trimmed_ends(values: &[Value], faults: usize) -> (f64, f64) {
-    let mut up = values.iter().filter(|v| v.kept).map(|v| v.value);
-    let mut down = values.iter().rev().filter(|v| v.kept).map(|v| v.value);
-    let ends = (up.nth(faults), down.nth(faults));
-    (ends.0.expect("trimming leaves a value: n >= 2f+1"), ends.1.expect("trimming leaves a value: n >= 2f+1"))
+/// Lowest and highest that an honest value can be: the `faults` lowest and the `faults` highest are the liars', for all
+/// one knows. A value that is known much worse than a `typical` one stands for the interval in which it is believed to
+/// lie: taken at its word it would pin the result to the side of it on which it is not, and with as many of them as
+/// there may be liars, groups that have few good links to one another could not meet.
+fn trimmed_ends(values: &[Value], faults: usize, typical: f64, reach: f64) -> (f64, f64) {
+    let mut ends = [0.0; VALUES_MAX];
+    let mut end = |side: f64| {
+        for (end, value) in ends.iter_mut().zip(values) {
+            let doubt = if value.sigma > WITNESS * typical { reach * value.sigma } else { 0.0 };
+            *end = side * value.value - doubt;
+        }
+        let ends = &mut ends[..values.len()];
+        ends.sort_unstable_by(f64::total_cmp);
+        side * ends[faults]
+    };
+    (end(1.0), end(-1.0))
 }
 
-/// Drops what lies further than `reach` sigmas from `centre`, if that is at most `budget` values; says how many.
-fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize) -> usize {
-    let beyond = |v: &Value| v.kept && (v.value - centre).abs() > reach * v.sigma;
+/// What was done about values that stand out.
+enum Dropped {
+    /// So many were dropped.
+    Count(usize),
+    /// They are few enough to be the liars, but too few others would have seen it if they were not.
+    Unwitnessed,
+}
+
+/// Drops what lies further than `reach` sigmas from `centre`, if that is at most `budget` values and `witnesses` others
+/// see that it is not so.
+///
+/// Without witnesses two honest groups part for good where links differ: each hears few of the other group well enough
+/// to tell, takes them for the liars, and is taken for liars by them. As many witnesses as there are honest nodes:
+/// then any two nodes that drop have an honest witness in common, and liars cannot lend a voice to both sides.
+fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize, witnesses: usize) -> Dropped {
+    let distance = |v: &Value| (v.value - centre).abs();
+    let beyond = |v: &Value| v.kept && distance(v) > reach * v.sigma;
     let count = values.iter().filter(|v| beyond(v)).count();
-    if count > budget {
-        return 0;
+    if count == 0 || count > budget {
+        return Dropped::Count(0);
+    }
+    let nearest = values.iter().filter(|v| beyond(v)).map(distance).fold(f64::INFINITY, f64::min);
+    let sees = |v: &&Value| v.kept && !beyond(v) && reach / WITNESS * v.sigma < nearest;
+    if values.iter().filter(sees).count() < witnesses {
+        return Dropped::Unwitnessed;
     }
     for value in values {
         if beyond(value) {
             value.kept = false;
         }
     }
-    count
+    Dropped::Count(count)
 }
 
 fn weighted_mean(values: &[Value], clip: Option<(f64, f64)>) -> Fused {
@@ -255,7 +321,8 @@ fn weighted_mean(values: &[Value], clip: Option<(f64, f64)>) -> Fused {
     }
     // The move itself is sure to variance/weights², but each end of a pair makes its own: for the two together to be as
     // far apart as they are (2 sigma²/n with n equal edges), each must own to variance/(weights peers).
-    Fused { value: sum / weights, sigma: (variance / (weights * peers)).sqrt(), rejected: rejected(values) }
+    let sigma = (variance / (weights * peers)).sqrt();
+    Fused { value: sum / weights, sigma, rejected: rejected(values), parted: false }
 }
 
 fn rejected(values: &[Value]) -> u128 {
@@ -272,8 +339,12 @@ mod tests {
         values.iter().enumerate().map(|(slot, v)| Input { slot, value: *v, sigma }).collect()
     }
 
+    fn round(faults: usize) -> Round {
+        Round { own_counts: true, faults, starting: false, dt_s: 0.1 }
+    }
+
     fn fuse(values: &[f64], faults: usize, sigma: f64) -> Fused {
-        Hybrid::new(GATES_RCE, values.len()).fuse(&inputs(values, sigma), true, faults, 0.1)
+        Hybrid::new(GATES_RCE, values.len()).fuse(&inputs(values, sigma), round(faults))
     }
 
     #[test]
@@ -301,7 +372,7 @@ mod tests {
         let mut hybrid = Hybrid::new(GATES_RCE, 3);
         let mut last = 0.0;
         for turn in 0..2_000 {
-            let fused = hybrid.fuse(&inputs(&[0.1, -0.1, 2.3], 1.0), true, 1, 0.1);
+            let fused = hybrid.fuse(&inputs(&[0.1, -0.1, 2.3], 1.0), round(1));
             if turn == 0 {
                 last = fused.value;
             } else if turn == 1_999 {

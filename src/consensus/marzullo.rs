@@ -48,6 +48,7 @@ impl Consensus for Marzullo {
             sigma_ns: (common.high_ns - common.low_ns).abs() / 12.0_f64.sqrt(),
             used: view.voices.len() as u16,
             rejected: 0,
+            parted: false,
         }
     }
 

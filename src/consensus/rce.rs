@@ -5,8 +5,8 @@
 //! Assumes raw edges filtered open loop and nearly antisymmetric. Tolerates f < n/3 arbitrary liars in a full mesh.
 //! Costs a sort of n values twice per decision.
 
-use super::hybrid::{GATES_RCE, Hybrid, Input};
-use super::{Consensus, START_S, View, Voice};
+use super::hybrid::{GATES_RCE, Hybrid, Input, Round};
+use super::{Consensus, START_S, View, Voice, median};
 use crate::flow::Verdict;
 use crate::limits::PEERS_MAX;
 use crate::unit::PeerSlot;
@@ -20,6 +20,18 @@ const START_RATE_S: f64 = 10.0;
 const FOUNDED_S: f64 = 3.0;
 /// How far from the others' a member's start rate counts (seconds per second): ordinary crystals are within 100 ppm.
 const START_RATE_REACH: f64 = 100e-6;
+/// A difference of rates beyond this many standard deviations is no noise: it is taken over in full. In a mesh that has
+/// started there is none; in an overlay it is what has not yet gone round.
+const RATE_APART: f64 = 4.0;
+/// The rates of the start are given up for good when neighbours have differed for so long, seconds: they hear of others
+/// than this node does, and arrive at another mean.
+const OVERLAY_S: f64 = 1.0;
+/// Start rates heard over paths this many times noisier than the best third do not count: what such a path says in the
+/// first second is worse than nothing. By the noise of the path, which stays: whom a mean leaves out must not change.
+const START_NOISE_REACH: f64 = 10.0;
+/// Groups that hear little of each other may meet in great strides for so long, seconds; from then on somebody may be
+/// keeping them apart.
+const PATIENCE_S: f64 = 20.0;
 /// How fast the anchor pulls back what the ensemble's rate has been dragged, 1/s.
 const ANCHOR_PER_S: f64 = 0.01;
 
@@ -33,25 +45,30 @@ pub struct Rce {
 }
 
 /// How the start goes: it is over when one of those who started together is gone or one more has come, for the mean of
-/// the others is another rate.
+/// the others is another rate; and when the neighbours keep to another.
 #[derive(Clone, Copy, Debug, Default)]
 struct Founding {
     elapsed_s: f64,
     founders: usize,
+    apart_s: f64,
     over: bool,
 }
 
 impl Founding {
-    /// Takes in who is there, and tells whether rates are still taken from the start.
-    fn lasts(&mut self, view: &View<'_>) -> bool {
+    /// Takes in who is there and whether the others' rates differ beyond noise, and tells whether rates are still taken from the start.
+    fn lasts(&mut self, view: &View<'_>, apart: bool) -> bool {
         if view.elapsed_s < self.elapsed_s {
             *self = Founding::default();
         }
+        let passed_s = view.elapsed_s - self.elapsed_s;
         self.elapsed_s = view.elapsed_s;
         let founders = view.voices.iter().filter(|v| v.start_g.is_some()).count();
         self.over |= founders != self.founders && view.elapsed_s >= FOUNDED_S;
         self.founders = founders;
-        !self.over && view.elapsed_s < START_RATE_S
+        self.over |= view.elapsed_s >= START_RATE_S;
+        self.apart_s = if apart { self.apart_s + passed_s } else { 0.0 };
+        self.over |= self.apart_s > OVERLAY_S;
+        !self.over
     }
 }
 
@@ -82,17 +99,25 @@ impl Consensus for Rce {
         if view.voices.is_empty() {
             return Verdict::default();
         }
+        let starting = view.elapsed_s < PATIENCE_S;
+        let round = Round { own_counts: view.own_counts, faults: view.faults, starting, dt_s };
         // A filtered edge is never worse than a single exchange. Fused as seen from where own V was when the others
         // spoke; what it has moved since is then taken off.
         self.fill(view.voices, |v| (v.z_ns + view.own_moved_ns, v.edge_var.min(v.noise_var)));
-        let phase = self.phase.fuse(&self.inputs, view.own_counts, view.faults, dt_s);
+        let phase = self.phase.fuse(&self.inputs, round);
 
-        let at_start = if self.founding.lasts(view) { start_rate(view) } else { None };
+        self.fill(view.voices, |v| (v.g + view.own_rate_moved, v.edge_rate_var));
+        let fused = self.rate.fuse(&self.inputs, round);
+        let left = fused.value - view.own_rate_moved;
+        let noise = RATE_APART * fused.sigma;
+        let edge_sigma = median(view.voices.iter().map(|v| v.edge_rate_var.sqrt()));
+        let apart = fused.parted || left.abs() > RATE_APART * edge_sigma;
+        let at_start = if self.founding.lasts(view, apart) { start_rate(view) } else { None };
         let rate = at_start.unwrap_or_else(|| {
-            let share = if view.elapsed_s < START_S { 1.0 } else { (dt_s / RATE_S).min(1.0) };
-            self.fill(view.voices, |v| (v.g + view.own_rate_moved, v.edge_rate_var));
-            let rate = self.rate.fuse(&self.inputs, view.own_counts, view.faults, dt_s).value;
-            share * (rate - view.own_rate_moved)
+            let at_once = view.elapsed_s < START_S || fused.parted;
+            let share = if at_once { 1.0 } else { (dt_s / RATE_S).min(1.0) };
+            let slowly = left.clamp(-noise, noise);
+            share * slowly + (left - slowly)
         });
         Verdict {
             phase_ns: phase.value - view.own_moved_ns,
@@ -100,6 +125,7 @@ impl Consensus for Rce {
             sigma_ns: phase.sigma,
             used: (view.voices.len() - phase.rejected.count_ones() as usize) as u16,
             rejected: phase.rejected,
+            parted: starting && (phase.parted || fused.parted),
         }
     }
 
@@ -118,15 +144,24 @@ fn start_rate(view: &View<'_>) -> Option<f64> {
     if !view.own_counts {
         return None;
     }
+    let founders = || view.voices.iter().filter_map(|v| v.start_g.map(|rate| (rate, v.noise_var)));
+    if 2 * founders().count() < view.voices.len() {
+        return None;
+    }
+    let mut sorted = [0.0; PEERS_MAX];
+    let mut known = 0;
+    for (_, variance) in founders() {
+        sorted[known] = variance;
+        known += 1;
+    }
+    sorted[..known].sort_unstable_by(f64::total_cmp);
+    let limit = START_NOISE_REACH.powi(2) * sorted[known.div_ceil(3).min(known.saturating_sub(1))];
     let mut rates = [0.0; PEERS_MAX + 1];
     rates[0] = view.own_start;
     let mut count = 1;
-    for rate in view.voices.iter().filter_map(|v| v.start_g) {
+    for (rate, _) in founders().filter(|(_, variance)| *variance <= limit) {
         rates[count] = rate;
         count += 1;
-    }
-    if 2 * (count - 1) < view.voices.len() {
-        return None;
     }
     let rates = &mut rates[..count];
     let centre = trimmed_mean(rates, view.faults);

@@ -31,6 +31,7 @@ impl Consensus for Regression {
             sigma_ns: mean_sigma_ns(view),
             used: view.voices.len() as u16,
             rejected: 0,
+            parted: false,
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) fn decide(view: &View<'_>, dt_s: f64, rule: Rule, spread: f64) -> Ver
         sigma_ns: mean_sigma_ns(view) * spread,
         used: view.voices.len() as u16,
         rejected: 0,
+        parted: false,
     }
 }
 

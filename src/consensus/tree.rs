@@ -32,6 +32,7 @@ impl Consensus for Tree {
             sigma_ns: leader.edge_var.min(leader.noise_var).sqrt(),
             used: 1,
             rejected: 0,
+            parted: false,
         }
     }
 

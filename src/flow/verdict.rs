@@ -13,4 +13,6 @@ pub struct Verdict {
     pub used: u16,
     /// Bit `k` set: the `k`-th peer of the view was left out as an outlier.
     pub rejected: u128,
+    /// Some stand out that can neither be left out nor agreed with: this is no agreement yet.
+    pub parted: bool,
 }

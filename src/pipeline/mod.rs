@@ -434,7 +434,7 @@ impl Pipeline {
         let (moved_ns, sigma_ns) = (verdict.phase_ns.abs(), verdict.sigma_ns.max(1.0));
         let signs = Signs {
             usable: heard && decided,
-            close: heard && moved_ns <= 3.0 * sigma_ns,
+            close: heard && moved_ns <= 3.0 * sigma_ns && !verdict.parted,
             apart: heard && moved_ns > APART_NS.max(30.0 * sigma_ns),
             caught_up: self.config.role != Role::Peer || Guard::caught_up(self.lag_ns, verdict.sigma_ns),
             leaderless: self.leaderless(),

@@ -489,6 +489,7 @@ fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64, alike: &mut 
             || spec.of.contains(&a)
             || spec.of.contains(&b)
             || (spec.across && cluster.topology.is_across(cluster.nodes, edge))
+            || spec.apart.contains(&(b - a).min(cluster.nodes + a - b))
             || lot < spec.part
     });
     let paths = special.map_or(&scenario.link, |spec| &spec.link).build(&mut once);
