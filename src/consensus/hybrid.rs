@@ -112,8 +112,8 @@ impl Hybrid {
     }
 
     /// Fuses the inputs, and own value zero if it counts, tolerating `faults` liars as far as their number allows.
-    /// Whatever the liars say, the result lies within the range of the honest values, where one that is known much worse
-    /// than the others stands for the interval in which it is believed to lie. With `faults` zero this is the
+    /// Whatever the liars say, the result lies within the range of the honest values, where one that is known much
+    /// worse than the others stands for the interval in which it is believed to lie. With `faults` zero this is the
     /// weighted mean and nothing else.
     pub fn fuse(&mut self, inputs: &[Input], round: Round) -> Fused {
         let Round { own_counts, faults, .. } = round;

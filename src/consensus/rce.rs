@@ -55,7 +55,8 @@ struct Founding {
 }
 
 impl Founding {
-    /// Takes in who is there and whether the others' rates differ beyond noise, and tells whether rates are still taken from the start.
+    /// Takes in who is there and whether the others' rates differ beyond noise, and tells whether rates are still taken
+    /// from the start.
     fn lasts(&mut self, view: &View<'_>, apart: bool) -> bool {
         if view.elapsed_s < self.elapsed_s {
             *self = Founding::default();

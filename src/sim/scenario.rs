@@ -130,8 +130,8 @@ impl Default for Cluster {
     }
 }
 
-/// Links that differ from the rest: those between two nodes, those of some nodes, those between two sites, those of nodes
-/// some places apart, or a part of all.
+/// Links that differ from the rest: those between two nodes, those of some nodes, those between two sites, those of
+/// nodes some places apart, or a part of all.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeSpec {
@@ -143,8 +143,8 @@ pub struct EdgeSpec {
     /// All links between the sites of a `two-sites` network.
     #[serde(default)]
     pub across: bool,
-    /// All links between nodes that sit so many places apart when all sit in a circle in the order of their numbers: in a
-    /// mesh, as many links of every node.
+    /// All links between nodes that sit so many places apart when all sit in a circle in the order of their numbers: in
+    /// a mesh, as many links of every node.
     #[serde(default)]
     pub apart: Vec<usize>,
     /// This part of all links, drawn by the seed.
