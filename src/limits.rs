@@ -53,8 +53,8 @@ pub const NONCE_LIFETIME_NS: i64 = 2_000_000_000;
 pub const OUTSTANDING_MAX: usize = 8;
 /// A true transmit stamp that has not come after this is not waited for any longer, ns.
 pub const TRANSMIT_STAMP_WAIT_NS: i64 = 2_000_000_000;
-/// A peer that has finished no exchange for this many of its intervals, and at least [`SILENCE_NS_MIN`], has left. To an
-/// observer twice as many: it is asked by nobody, so of its intervals only every other has an exchange.
+/// A peer that has finished no exchange for this many of its intervals, and at least [`SILENCE_NS_MIN`], has left. To
+/// an observer twice as many: it is asked by nobody, so of its intervals only every other has an exchange.
 pub const SILENCE_INTERVALS: i64 = 8;
 /// See [`SILENCE_INTERVALS`], ns.
 pub const SILENCE_NS_MIN: i64 = 2_000_000_000;

@@ -1,5 +1,5 @@
-//! `llts watch` and `llts query` against real daemons on loopback whose offsets are known, and against thousands of nodes
-//! played by this process. References do not move, so what was thrown stays.
+//! `llts watch` and `llts query` against real daemons on loopback whose offsets are known, and against thousands of
+//! nodes played by this process. References do not move, so what was thrown stays.
 
 mod daemons;
 mod responders;
@@ -19,8 +19,9 @@ use llts::wire::DATAGRAM_LEN;
 use nix::sys::signal::Signal;
 use responders::Responders;
 
-/// What a busy machine's stamps may add to a skew of milliseconds: a fifth of the smallest one that is thrown (1 ms), so
-/// that a sign, a factor or a neighbour that is taken for another is found. Where a bound is told, that is the measure.
+/// What a busy machine's stamps may add to a skew of milliseconds: a fifth of the smallest one that is thrown (1 ms),
+/// so that a sign, a factor or a neighbour that is taken for another is found. Where a bound is told, that is the
+/// measure.
 const NOISE_NS: f64 = 200_000.0;
 
 /// What a watch may take for a node, as docs/WATCH.md says.
@@ -420,8 +421,8 @@ fn one_process_watches_three_thousand_nodes_within_fixed_memory_and_loses_none()
         assert!(!node.over || offset_ns >= 0.8 * THRESHOLD_NS, "{node:?}");
     }
     assert!(line.nodes.iter().filter(|n| n.over).count() > NODES / 2);
-    // Nothing is kept of an exchange: what has grown is less than a packet for each that was made meanwhile. What a line
-    // takes while it is written comes and goes, and the allocator keeps some of it: as much as the line itself.
+    // Nothing is kept of an exchange: what has grown is less than a packet for each that was made meanwhile. What a
+    // line takes while it is written comes and goes, and the allocator keeps some of it: as much as the line itself.
     let line_bytes = serde_json::to_string(&line).unwrap().len() as u64;
     let made = line.exchanges.unwrap() - made_before;
     let after_bytes = watcher.resident_bytes();

@@ -310,7 +310,8 @@ impl Protocol {
         }
     }
 
-    /// How many intervals without an exchange are silence: both ends of a link ask in turns, but nobody asks an observer.
+    /// How many intervals without an exchange are silence: both ends of a link ask in turns, but nobody asks an
+    /// observer.
     fn silence_intervals(&self) -> i64 {
         if self.claim.role == Role::Observer { 2 * SILENCE_INTERVALS } else { SILENCE_INTERVALS }
     }

@@ -66,8 +66,9 @@ impl ControlBuffer {
         (buffer, len.next_multiple_of(8))
     }
 
-    /// A buffer that names the address of this machine from which a packet leaves, for a socket of the given family, and
-    /// its length in bytes. The interface is left to the kernel. `None` if an IPv4 socket is asked to send from IPv6.
+    /// A buffer that names the address of this machine from which a packet leaves, for a socket of the given family,
+    /// and its length in bytes. The interface is left to the kernel. `None` if an IPv4 socket is asked to send from
+    /// IPv6.
     pub fn with_source(source: IpAddr, on_ipv6_socket: bool) -> Option<(Self, usize)> {
         let mut buffer = ControlBuffer::empty();
         let (level, kind, size) = match (source, on_ipv6_socket) {

@@ -395,9 +395,9 @@ impl StampedSocket {
         }
     }
 
-    /// Sends one datagram from the address `local_ip` of this machine, as an answer to one that came to it: a socket bound
-    /// to every address would send from the one that the route prefers, and whoever asked another would not know it. For
-    /// sockets without transmit stamps.
+    /// Sends one datagram from the address `local_ip` of this machine, as an answer to one that came to it. A socket
+    /// bound to every address would send from the one the route prefers, and whoever asked another would not know it.
+    /// For sockets without transmit stamps.
     ///
     /// # Errors
     /// As [`StampedSocket::send`]; also if the address has gone.

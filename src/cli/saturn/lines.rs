@@ -270,7 +270,8 @@ fn json_line(record: &Record, now_s: f64, out: &mut String) {
 const LOGGED: [&str; 8] =
     ["client_name", "offset_ms", "latency_ms", "threshold_ms", "trips", "tx_id", "error", "master_addr"];
 
-/// A line of this program's own log. Its fields must be known when it is compiled: what has none of its own is a detail.
+/// A line of this program's own log. Its fields must be known when it is compiled: what has none of its own is a
+/// detail.
 fn log_line(record: &Record) {
     let value = |key: &str| record.fields.iter().find(|field| field.json_key == key).map(|field| &field.value);
     let words = |key: &str| value(key).and_then(Value::as_str);

@@ -33,12 +33,12 @@ use shard::{Shard, Tools, Voice};
 
 /// Every socket is looked at this often, whether or not the system said that something has come, ns.
 const SWEEP_NS: i64 = 200_000_000;
-/// Datagrams that wait at one socket. The kernel doubles this and counts 832 bytes for one of ours, so it holds 2,520 of
-/// them: ten times an answer and a follow from each of a socket's nodes, and so long may a watch lose the processor at an
-/// exchange a second. Without CAP_NET_ADMIN it is cut to `net.core.rmem_max`: 512 at the usual 208 KiB.
+/// Datagrams that wait at one socket. The kernel doubles this and counts 832 bytes for one of ours, so it holds 2,520
+/// of them: ten times an answer and a follow from each of a socket's nodes, and so long may a watch lose the processor
+/// at an exchange a second. Without CAP_NET_ADMIN it is cut to `net.core.rmem_max`: 512 at the usual 208 KiB.
 const RECEIVE_BUFFER_BYTES: usize = 1024 * 1024;
-/// Batches read from one socket before it sends: as much as its buffer holds, so that after a pause of this thread nobody
-/// is taken for silent whose answer is waiting; and an end, so that a flood does not keep it from asking.
+/// Batches read from one socket before it sends: as much as its buffer holds, so that after a pause of this thread
+/// nobody is taken for silent whose answer is waiting; and an end, so that a flood does not keep it from asking.
 const BATCHES_BEFORE_SENDING: usize = 40;
 /// The token of discovery; sockets have theirs from 0 on.
 const DISCOVERY: Token = Token(usize::MAX / 2);
