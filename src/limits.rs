@@ -53,7 +53,8 @@ pub const NONCE_LIFETIME_NS: i64 = 2_000_000_000;
 pub const OUTSTANDING_MAX: usize = 8;
 /// A true transmit stamp that has not come after this is not waited for any longer, ns.
 pub const TRANSMIT_STAMP_WAIT_NS: i64 = 2_000_000_000;
-/// A peer that has finished no exchange for this many of its intervals, and at least [`SILENCE_NS_MIN`], has left.
+/// A peer that has finished no exchange for this many of its intervals, and at least [`SILENCE_NS_MIN`], has left. To
+/// an observer twice as many: it is asked by nobody, so of its intervals only every other has an exchange.
 pub const SILENCE_INTERVALS: i64 = 8;
 /// See [`SILENCE_INTERVALS`], ns.
 pub const SILENCE_NS_MIN: i64 = 2_000_000_000;
@@ -90,6 +91,15 @@ pub const PHC_RATE_MAX: f64 = 1e-3;
 pub const WATCH_NODES_MAX: usize = 10_000;
 /// Addresses that one of its sockets asks: the other places of its peer table are for nodes that moved.
 pub const WATCH_SHARD_NODES: usize = 112;
+/// Addresses that a watch begins to ask in one go, and the time from one such lot to the next, ns: 64 lots a second, so
+/// that the questions to thousands of nodes lie evenly over a second and not upon each other, and so that fewer than
+/// 900 nodes are in their first burst at a time.
+pub const WATCH_LOT_NODES: usize = 14;
+/// See [`WATCH_LOT_NODES`].
+pub const WATCH_LOT_PAUSE_NS: i64 = 1_000_000_000 / 64;
+/// So long after a watch has begun to ask its last node it judges thresholds without those that have not answered, ns:
+/// before, the median is that of whoever answered first, and somebody would be called at night because of it.
+pub const WATCH_GRACE_NS: i64 = 5_000_000_000;
 /// Up to so many nodes the JSON line holds the whole matrix of skews.
 pub const WATCH_MATRIX_NODES: usize = 64;
 /// Pairs of nodes told as the furthest apart.
@@ -149,4 +159,5 @@ const _: () = assert!(PHC_RATE_MAX >= 2.0 * OSCILLATOR_RATE_MAX);
 const _: () = assert!(CARD_STAMP_WAIT_NS < TRANSMIT_STAMP_WAIT_NS && PHC_AGE_NS_MAX <= TRANSMIT_STAMP_WAIT_NS);
 const _: () = assert!(RATE_HZ_MIN < RATE_HZ_DEFAULT && RATE_HZ_DEFAULT <= RATE_HZ_MAX);
 
+const _: () = assert!(WATCH_GRACE_NS > 2 * WATCH_ROUNDS as i64 * BURST_INTERVAL_NS, "a first burst is over by then");
 const _: () = assert!(WATCH_SHARD_NODES < PEERS_MAX, "a node that comes back under another name needs a place");

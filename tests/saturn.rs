@@ -1,6 +1,8 @@
 //! `llts saturn` as its users meet it: real daemons on loopback sockets, both roles, crowds, keys and signals. No
 //! packet leaves the machine and no clock is steered.
 
+mod namespaces;
+
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
@@ -15,6 +17,7 @@ use llts::saturn::key::Key;
 use llts::saturn::message::{Fin, Inner, TxMsg};
 use llts::saturn::{Reading, slave};
 use llts::unit::{RawTime, RealTime};
+use namespaces::Namespaces;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -35,7 +38,11 @@ impl Daemon {
     }
 
     fn start_with_key(words: &[&str], key: &str) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_llts"));
+        Daemon::start_by(Command::new(env!("CARGO_BIN_EXE_llts")), words, key)
+    }
+
+    /// By a command that ends in the program.
+    fn start_by(mut command: Command, words: &[&str], key: &str) -> Self {
         command.arg("saturn").args(words).env("SATURN_HMAC_KEY", key).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let output = child.stdout.take().unwrap();
@@ -138,6 +145,36 @@ fn the_lines_are_saturns_and_an_offset_over_the_threshold_is_warned_of() {
     assert!(warning.starts_with("~ WARN -- slave offset is over threshold -- clientName=\"n"), "{warning}");
     assert_eq!(keys(&warning)[..4], ["clientName", "offset", "txID", "txNumTrips"]);
     assert!(told.contains(" offset=\"-6000") || told.contains(" offset=\"-5999.9"), "{told}");
+}
+
+#[test]
+fn a_threshold_warning_is_a_line_of_our_own_log_too_if_that_is_asked_for() {
+    for (form, parts) in [
+        ("text", &[" WARN ", "slave offset is over threshold", "client_name=\"slow\"", " offset_ms=-"][..]),
+        ("journal", &["<4>slave offset is over threshold", "client_name=\"slow\"", "threshold_ms=100"]),
+        ("json", &["\"level\":\"WARN\"", "\"message\":\"slave offset is over threshold\"", "\"offset_ms\":-"]),
+    ] {
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llts"));
+        command.args(["saturn", "--listen-addr", &address, "--threshold", "100", "--log-format", form]);
+        command.env("SATURN_HMAC_KEY", KEY).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let _slave = Daemon::start(&[
+            "--master-addr",
+            &address,
+            "--name=slow",
+            "--virtual-offset=-6s",
+            "--interval=0.5",
+            "--json",
+        ]);
+        let warning = lines.find(|line| line.contains("over threshold")).unwrap();
+        assert!(parts.iter().all(|part| warning.contains(part)), "{form}: {warning}");
+        child.kill().unwrap();
+        let printed = child.wait_with_output().unwrap().stdout;
+        assert!(printed.is_empty(), "one log is enough: {printed:?}");
+    }
 }
 
 #[test]
@@ -314,6 +351,111 @@ fn a_wrong_key_is_counted_at_the_master_and_a_key_may_stand_in_a_file() {
     }
     master.signal(Signal::SIGHUP);
     assert_eq!(master.event("summary")["bad_signature"], 1);
+    // Without being asked it tells every 30 s what it has refused, once.
+    let told = master.event("refusals");
+    assert_eq!((&told["bad_signature"], &told["level"]), (&1.into(), &"warn".into()));
+}
+
+#[test]
+fn who_plays_saturn_says_of_refused_datagrams_what_saturn_says_ten_times_a_second_at_most() {
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let master = Daemon::start(&["--listen-addr", &address, "--compat"]);
+    master.line();
+    let (stranger, mut wrong) = (UdpSocket::bind("127.0.0.1:0").unwrap(), Vec::new());
+    let report = Inner::Fin(Fin::new(1.0));
+    let mut message = TxMsg { id: b"x".to_vec(), sig: Vec::new(), seq: 1, inner: Some(report) };
+    Key::new(b"another").sign(&mut message);
+    message.write(&mut wrong);
+    let began = Instant::now();
+    for _ in 0..500 {
+        stranger.send_to(&wrong, &address).unwrap();
+    }
+    stranger.send_to(b"", &address).unwrap();
+    assert!(master.line().starts_with("~ WARN -- received incorrectly signed message -- addr=\"127.0.0.1:"));
+    // A second later the next ones are told again.
+    thread::sleep(Duration::from_millis(1_100));
+    stranger.send_to(&[0xff; 3], &address).unwrap();
+    let mut lines = 1;
+    while !master.line().starts_with("~ ERROR -- error unmarshaling proto msg -- ") {
+        lines += 1;
+    }
+    let seconds = began.elapsed().as_secs() + 2;
+    assert!(lines <= 10 * seconds, "{lines} lines in {seconds} s");
+}
+
+#[test]
+fn a_slave_is_answered_from_the_address_that_it_asked() {
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let master = Daemon::start(&["--listen-addr", &format!(":{port}"), "--json"]);
+    master.event("listening");
+    // The route to a slave at 127.0.0.2 prefers 127.0.0.1, and such an answer would be a stranger's.
+    for address in ["127.0.0.2", "127.0.0.1"] {
+        let slave = Daemon::start(&["--master-addr", &format!("{address}:{port}"), "--json"]);
+        assert_eq!(slave.event("fin")["wrong_address"], Value::Null);
+    }
+}
+
+/// Answers questions for names as a resolver does: `with.test` has a service at port 5123 of `clock.test`, which like
+/// `bare.test` is this machine; there is nothing else.
+fn answer_names(socket: &UdpSocket) {
+    let mut question = [0; 512];
+    while let Ok((len, from)) = socket.recv_from(&mut question) {
+        let asked = &question[12..len];
+        let end = asked.iter().position(|b| *b == 0).unwrap();
+        let labels = &asked[..end];
+        let kind = u16::from_be_bytes([asked[end + 1], asked[end + 2]]);
+        let data = match (labels, kind) {
+            (b"\x07_saturn\x04_udp\x04with\x04test", 33) => {
+                Some([&[0, 0, 0, 0][..], &5_123u16.to_be_bytes(), b"\x05clock\x04test\0"].concat())
+            }
+            (b"\x05clock\x04test" | b"\x04bare\x04test", 1) => Some(vec![127, 0, 0, 1]),
+            _ => None,
+        };
+        // The question again, and to it a record of its name, if there is one.
+        let mut answer = question[..2].to_vec();
+        answer.extend([0x85, 0x80, 0, 1, 0, u8::from(data.is_some()), 0, 0, 0, 0]);
+        answer.extend(&asked[..end + 5]);
+        if let Some(data) = data {
+            answer.extend([0xc0, 12]);
+            answer.extend(kind.to_be_bytes());
+            answer.extend([0, 1, 0, 0, 0, 9]);
+            answer.extend((data.len() as u16).to_be_bytes());
+            answer.extend(data);
+        }
+        socket.send_to(&answer, from).unwrap();
+    }
+}
+
+#[test]
+fn a_master_is_found_by_its_srv_record_or_else_at_port_4123() {
+    let namespaces = match Namespaces::new(1, 0) {
+        Ok(namespaces) => namespaces,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let resolver = namespaces.bind(0, "127.0.0.1:53");
+    thread::spawn(move || answer_names(&resolver));
+    let dir = tempfile::tempdir().unwrap();
+    let resolv_conf = dir.path().join("resolv.conf");
+    fs::write(&resolv_conf, "nameserver 127.0.0.1\n").unwrap();
+    // The program, where the resolver is ours and nobody else's is changed.
+    let within = || {
+        let mut command = namespaces.exec(0, "unshare");
+        command.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""]);
+        command.arg(&resolv_conf).arg(env!("CARGO_BIN_EXE_llts"));
+        command
+    };
+    for (name, port) in [("with.test", 5_123), ("bare.test", 4_123)] {
+        let master = Daemon::start_by(within(), &["--listen-addr", &format!("127.0.0.1:{port}"), "--json"], KEY);
+        master.event("listening");
+        let slave =
+            Daemon::start_by(within(), &["--master-addr", name, "--json", "--log-level=debug", "--name", name], KEY);
+        assert_eq!(slave.event("reporting")["master_addr"], format!("127.0.0.1:{port}"));
+        assert_eq!(master.event("offset")["client_name"], name);
+    }
+    let slave = Daemon::start_by(within(), &["--master-addr", "none.test", "--json"], KEY);
+    let failed = slave.event("cannot_report");
+    assert!(failed["error"].as_str().unwrap().starts_with("cannot find the master none.test"), "{failed}");
 }
 
 #[test]

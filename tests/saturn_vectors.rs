@@ -1,6 +1,7 @@
 //! Saturn's wire, pinned byte by byte: packets made by Saturn itself (tests/vectors/saturn.txt, key "secret") are read,
 //! verified, and made again from their fields to the same bytes.
 
+use llts::saturn::FloatText;
 use llts::saturn::key::{KEY_DEFAULT, Key, feed_signed_text};
 use llts::saturn::message::{Fin, InitialReport, Inner, Report, TxMsg};
 
@@ -98,6 +99,18 @@ fn a_difference_of_minus_zero_is_written_and_plain_zero_is_not() {
         // Rust writes these four as Go does.
         assert_eq!(String::from_utf8(text).unwrap(), format!("i4{offset_ms}"));
     }
+}
+
+#[test]
+fn floats_are_written_as_go_wrote_them() {
+    let lines = include_str!("vectors/go_floats.txt").lines().filter(|line| !line.starts_with('#'));
+    let mut compared = 0;
+    for (bits, text) in lines.map(|line| line.split_once(' ').unwrap()) {
+        let value = f64::from_bits(u64::from_str_radix(bits, 16).unwrap());
+        assert_eq!(FloatText::of(value).as_str(), text, "{bits}");
+        compared += 1;
+    }
+    assert!(compared >= 400, "{compared}");
 }
 
 #[test]

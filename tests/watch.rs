@@ -1,5 +1,5 @@
-//! `llts watch` and `llts query` against real daemons on loopback whose offsets are known, and against a thousand nodes
-//! played by this process. References do not move, so what was thrown stays.
+//! `llts watch` and `llts query` against real daemons on loopback whose offsets are known, and against thousands of
+//! nodes played by this process. References do not move, so what was thrown stays.
 
 mod daemons;
 mod responders;
@@ -15,11 +15,17 @@ use std::time::{Duration, Instant};
 
 use daemons::{Daemon, Lab, free_port, llts, wait_for};
 use llts::report::{WatchEvent, WatchLine};
+use llts::wire::DATAGRAM_LEN;
 use nix::sys::signal::Signal;
 use responders::Responders;
 
-/// What a busy machine's stamps may add to a skew of milliseconds.
+/// What a busy machine's stamps may add to a skew of milliseconds: a fifth of the smallest one that is thrown (1 ms),
+/// so that a sign, a factor or a neighbour that is taken for another is found. Where a bound is told, that is the
+/// measure.
 const NOISE_NS: f64 = 200_000.0;
+
+/// What a watch may take for a node, as docs/WATCH.md says.
+const BYTES_A_NODE: u64 = 96 * 1024;
 
 /// A running `llts watch --json`; killed when dropped.
 struct Watcher {
@@ -329,41 +335,102 @@ fn people_get_lines_and_a_mistake_gets_one_sentence() {
     assert_eq!(nobody.status.code(), Some(1));
 }
 
+/// Lets this process open so many files; why not, if it may not.
+fn allow_files(count: u64) -> Result<(), String> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if soft >= count {
+        return Ok(());
+    }
+    // Root may raise the hard limit too.
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, count, hard.max(count));
+    raised.map_err(|_| format!("this user may open {hard} files, and {count} are needed"))
+}
+
+/// How often a node was live, and how far off it was found at most, as part of what was promised.
+#[derive(Clone, Copy, Default)]
+struct Course {
+    live: usize,
+    worst: f64,
+}
+
+/// Reads lines until every node has been live in one of them, and looks at whatever is live on the way: an offset is
+/// never further from the truth than the watch says it can be. Which of thousands are late in one second is the
+/// scheduler's affair; that none stays lost is the watch's.
+fn until_each_was_live(watcher: &mut Watcher, responders: &Responders, nodes: usize, seconds: u64) -> WatchLine {
+    let mut courses = vec![Course::default(); nodes];
+    let until = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        let line = watcher.next();
+        let number = |name: &str| name.trim_start_matches('r').parse::<usize>().unwrap();
+        // The median is between two of the live nodes, whose bounds it has.
+        let mut live: Vec<_> = line.nodes.iter().filter(|n| n.seen == "live").collect();
+        live.sort_by(|a, b| a.offset_ns.unwrap().total_cmp(&b.offset_ns.unwrap()));
+        if !live.is_empty() {
+            let middle = [live[(live.len() - 1) / 2], live[live.len() / 2]];
+            let truth_ns = |name: &str| responders.offset_ns(number(name) as f64);
+            let median_ns = middle.iter().map(|n| truth_ns(&n.name)).sum::<f64>() / 2.0;
+            let median_bound_ns = middle.iter().map(|n| n.bound_ns.unwrap()).fold(0.0, f64::max);
+            for node in live {
+                let error_ns = (node.offset_ns.unwrap() - (truth_ns(&node.name) - median_ns)).abs();
+                let course = &mut courses[number(&node.name)];
+                course.live += 1;
+                course.worst = course.worst.max(error_ns / (node.bound_ns.unwrap() + median_bound_ns));
+                assert!(course.worst <= 1.0, "{node:?} is {error_ns} ns wrong, the median {median_bound_ns} at most");
+            }
+        }
+        let missed = courses.iter().filter(|course| course.live == 0).count();
+        if missed == 0 {
+            return line;
+        }
+        assert!(Instant::now() < until, "{missed} of {nodes} nodes were not live once in {seconds} s");
+    }
+}
+
 #[test]
-fn one_process_watches_a_thousand_nodes_within_fixed_memory() {
-    const NODES: usize = 1_024;
+fn one_process_watches_three_thousand_nodes_within_fixed_memory_and_loses_none() {
+    const NODES: usize = 3_000;
+    const THRESHOLD_NS: f64 = 20e6;
+    if let Err(why) = allow_files(NODES as u64 + 200) {
+        println!("skipped: {why}");
+        return;
+    }
     let lab = Lab::new();
     let responders = Responders::start(lab.path(), NODES);
     let file = lab.path().join("nodes");
     std::fs::write(&file, responders.addresses().iter().map(|a| format!("{a}\n")).collect::<String>()).unwrap();
     let file = file.display().to_string();
     let mut watcher = Watcher::start(&lab, &["--peers-file", &file, "--interval=1s", "--threshold=20"]);
-    let line = watcher.until("all nodes are live", 60, |line| line.live == NODES);
-    let before_bytes = watcher.resident_bytes();
+    let line = until_each_was_live(&mut watcher, &responders, NODES, 240);
+    let (before_bytes, made_before) = (watcher.resident_bytes(), line.exchanges.unwrap());
     assert_eq!((line.nodes.len(), &line.skew_ns, line.furthest_pairs.len()), (NODES, &None, 10));
-    let until = Instant::now() + Duration::from_secs(15);
-    let mut last = line;
-    while Instant::now() < until {
-        last = watcher.next();
-        // Two cores play all of them and run the other tests beside: a few are late at any time.
-        assert!(last.live >= NODES * 95 / 100, "{} are live", last.live);
+    let working = Instant::now();
+    while working.elapsed() < Duration::from_secs(15) {
+        watcher.next();
     }
-    // Node n is (n - 511.5) * 100 us off the middle, and exact: what is found besides is the noise of a busy machine.
-    for node in last.nodes.iter().filter(|n| n.seen == "live") {
-        let n: f64 = node.name.trim_start_matches('r').parse().unwrap();
-        let error_ns =
-            node.offset_ns.unwrap() - responders.offset_ns(n) + responders.offset_ns((NODES - 1) as f64 / 2.0);
-        assert!(error_ns.abs() < 5_000_000.0, "{node:?} is {error_ns} ns wrong");
+    let line = until_each_was_live(&mut watcher, &responders, NODES, 240);
+    // The two furthest apart are known too, as well as their bound says.
+    let largest = line.largest_skew.as_ref().unwrap();
+    let number = |name: &str| name.trim_start_matches('r').parse::<f64>().unwrap();
+    let truth_ns = responders.offset_ns(number(&largest.ahead)) - responders.offset_ns(number(&largest.behind));
+    assert!((largest.skew_ns - truth_ns).abs() <= largest.bound_ns.unwrap(), "{largest:?} is {truth_ns} in truth");
+    // Node n is n * 100 us ahead: far more than half of them are over 20 ms from the median, whoever is late.
+    for node in line.nodes.iter().filter(|n| n.seen == "live") {
+        let offset_ns = node.offset_ns.unwrap().abs();
+        assert!(node.over || offset_ns <= THRESHOLD_NS, "{node:?}");
+        assert!(!node.over || offset_ns >= 0.8 * THRESHOLD_NS, "{node:?}");
     }
-    let largest = last.largest_skew.unwrap();
-    assert!((largest.skew_ns - 102.3e6).abs() < 10e6, "{largest:?}");
-    let over = last.nodes.iter().filter(|n| n.over).count();
-    assert!((500..=760).contains(&over), "{over} nodes are more than 20 ms off");
-    let grown = watcher.resident_bytes().saturating_sub(before_bytes);
-    assert!(grown < 2_000_000, "grew by {grown} bytes in 15 s");
-    assert!(before_bytes < 96 * 1024 * 1024, "{before_bytes} bytes for {NODES} nodes");
-    drop(watcher);
-    drop(responders);
+    assert!(line.nodes.iter().filter(|n| n.over).count() > NODES / 2);
+    // Nothing is kept of an exchange: what has grown is less than a packet for each that was made meanwhile. What a
+    // line takes while it is written comes and goes, and the allocator keeps some of it: as much as the line itself.
+    let line_bytes = serde_json::to_string(&line).unwrap().len() as u64;
+    let made = line.exchanges.unwrap() - made_before;
+    let after_bytes = watcher.resident_bytes();
+    let grown = after_bytes.saturating_sub(before_bytes);
+    println!("{before_bytes} bytes with all, {after_bytes} after {made} exchanges, {line_bytes} a line");
+    assert!(grown < line_bytes + made * DATAGRAM_LEN as u64, "grew by {grown} bytes in {made} exchanges");
+    let each = before_bytes / NODES as u64;
+    assert!(each < BYTES_A_NODE, "{each} bytes for each of {NODES} nodes");
 }
 
 #[test]

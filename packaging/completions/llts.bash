@@ -967,7 +967,7 @@ _llts() {
             return 0
             ;;
         llts__subcmd__saturn)
-            opts="-h --listen-addr --master-addr --hmac-key --key-file --name --rounds --interval --threshold --log-level --json --compat --allow-default-key --virtual-offset --help"
+            opts="-h --listen-addr --master-addr --hmac-key --key-file --name --rounds --interval --threshold --log-level --json --log-format --compat --allow-default-key --virtual-offset --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1007,6 +1007,10 @@ _llts() {
                     ;;
                 --log-level)
                     COMPREPLY=($(compgen -W "error warn info debug" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "auto text journal json" -- "${cur}"))
                     return 0
                     ;;
                 --virtual-offset)

@@ -206,6 +206,10 @@ complete -c llts -n "__fish_llts_using_subcommand saturn" -l log-level -d 'What 
 warn\t'Offsets over the threshold too, and reports that came to nothing'
 info\t'Every offset too'
 debug\t'The beginning of every transaction too'"
+complete -c llts -n "__fish_llts_using_subcommand saturn" -l log-format -d 'Log to standard error as `llts run` does, instead of Saturn\'s lines' -r -f -a "auto\t''
+text\t''
+journal\t''
+json\t''"
 complete -c llts -n "__fish_llts_using_subcommand saturn" -l virtual-offset -d 'Slave: report a clock that is ahead of the machine\'s by this, like 6s or -3us, to try the alarm' -r
 complete -c llts -n "__fish_llts_using_subcommand saturn" -l json -d 'Log JSON objects, one a line, instead of Saturn\'s lines'
 complete -c llts -n "__fish_llts_using_subcommand saturn" -l compat -d 'Behave as Saturn did: its offset formula (NaN included), one reading of the clock for each message, replies from any address, every field taken as it comes'

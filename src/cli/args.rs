@@ -462,7 +462,7 @@ fn poll_mode() -> impl TypedValueParser<Value = PollMode> {
     })
 }
 
-fn log_format() -> impl TypedValueParser<Value = LogFormat> {
+pub(super) fn log_format() -> impl TypedValueParser<Value = LogFormat> {
     const FORMS: [LogFormat; 4] = [LogFormat::Auto, LogFormat::Text, LogFormat::Journal, LogFormat::Json];
     PossibleValuesParser::new(FORMS.map(LogFormat::as_str)).map(|word| {
         FORMS.into_iter().find(|form| form.as_str() == word).expect("the parser lets only these words pass")

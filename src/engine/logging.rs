@@ -40,6 +40,14 @@ pub(super) fn start(level: &str, format: LogFormat) -> Result<LogLevel, LogLevel
     Ok(LogLevel(started.is_ok().then_some(handle)))
 }
 
+/// Starts logging for a program that has no node and whose level stays as it is.
+///
+/// # Errors
+/// The level cannot be read.
+pub fn begin(level: &str, format: LogFormat) -> Result<(), LogLevelError> {
+    start(level, format).map(drop)
+}
+
 impl LogLevel {
     /// Whether `level` is one.
     ///

@@ -28,6 +28,7 @@ mod status_socket;
 mod tickets;
 mod watch;
 
+pub use logging::begin as begin_logging;
 pub use reload::{Configuration, LIVE_OPTIONS, Reread};
 pub use settings::{ClockChoice, KeySource, LogFormat, OnConflict, PollMode, Settings, Timestamps};
 pub use start::{StartError, run, run_reloadable};

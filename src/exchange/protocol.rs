@@ -293,10 +293,11 @@ impl Protocol {
         }
         peer.own_until.take_if(|until| now >= *until);
         self.finish(slot, now);
+        let silence_intervals = self.silence_intervals();
         let peer = self.peers[slot].as_mut().expect("nothing took it");
         let (silence_ns, forget_ns) = match peer.is_guest() {
             true => (OBSERVER_SILENCE_NS, OBSERVER_SILENCE_NS),
-            false => ((SILENCE_INTERVALS * self.interval_ns).max(SILENCE_NS_MIN), FORGET_NS),
+            false => ((silence_intervals * self.interval_ns).max(SILENCE_NS_MIN), FORGET_NS),
         };
         let silent_ns = now.since(peer.last_finished);
         if peer.announced && silent_ns > silence_ns {
@@ -307,6 +308,12 @@ impl Protocol {
         if !peer.listed && !peer.announced && silent_ns > forget_ns {
             let _forgotten = self.vacate(slot);
         }
+    }
+
+    /// How many intervals without an exchange are silence: both ends of a link ask in turns, but nobody asks an
+    /// observer.
+    fn silence_intervals(&self) -> i64 {
+        if self.claim.role == Role::Observer { 2 * SILENCE_INTERVALS } else { SILENCE_INTERVALS }
     }
 
     fn probe_if_due(

@@ -1,5 +1,8 @@
 //! The documents of `llts watch`: a line of JSON for each interval and one for each hook, with names that do not
 //! change, and the same as a table for people. A number that is not known is null, never zero and never infinite.
+//!
+//! They repeat fields of `watch` on purpose: those are types that may change, these are a promise to programs, and what
+//! is renamed there must not be renamed here unseen.
 
 use std::net::SocketAddr;
 
@@ -276,7 +279,10 @@ pub fn watch_summary(line: &WatchLine) -> String {
     let over = line.nodes.iter().filter(|node| node.over).count();
     let over = match (line.over, over) {
         (false, 0) => String::new(),
-        (_, nodes) => format!("; OVER the threshold of {}, {nodes} nodes", span_text(line.threshold_ns)),
+        (_, nodes) => {
+            let plural = if nodes == 1 { "" } else { "s" };
+            format!("; OVER the threshold of {}, {nodes} node{plural}", span_text(line.threshold_ns))
+        }
     };
     format!("{} of {total} nodes live, {skew}{over}", line.live)
 }
@@ -383,7 +389,7 @@ mod tests {
         assert_eq!(
             watch_summary(&line),
             "3 of 3 nodes live, largest skew 5.00 ms +- 24.0 us, n02 ahead of n00; \
-             OVER the threshold of 1.00 ms, 1 nodes"
+             OVER the threshold of 1.00 ms, 1 node"
         );
     }
 }

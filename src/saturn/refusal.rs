@@ -76,6 +76,12 @@ impl Refusals {
         self.counts[reason as usize] += 1;
     }
 
+    /// How often each came up since `before`, an earlier state of the same.
+    #[must_use]
+    pub fn since(&self, before: &Refusals) -> Refusals {
+        Refusals { counts: std::array::from_fn(|n| self.counts[n] - before.counts[n]) }
+    }
+
     /// How often `reason` came up.
     #[must_use]
     pub const fn of(&self, reason: Refusal) -> u64 {
@@ -109,5 +115,9 @@ mod tests {
         let words: std::collections::HashSet<_> = ALL.map(Refusal::as_str).into();
         assert_eq!(words.len(), ALL.len());
         assert_eq!(refusals.total(), 66);
+        let before = refusals;
+        refusals.count(Refusal::Absurd);
+        let since = refusals.since(&before);
+        assert_eq!((since.of(Refusal::Absurd), since.total()), (1, 1));
     }
 }

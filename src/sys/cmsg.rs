@@ -1,6 +1,8 @@
 //! Control messages: an aligned buffer that lives on the stack, a walk over it, and the two messages that carry time.
 //! Pure bytes: the system calls are in `socket`.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::uapi::{
     CMSG_HEADER_BYTES, EXTENDED_ERR_BYTES, SCM_TIMESTAMPING_BYTES, SCM_TIMESTAMPING_PKTINFO, SCM_TS_OPT_ID,
     SCM_TS_PKTINFO_BYTES,
@@ -11,6 +13,7 @@ use super::uapi::{
 pub const CONTROL_BYTES: usize = 256;
 
 /// A control buffer with the alignment of `cmsghdr`.
+#[derive(Clone)]
 #[repr(C, align(8))]
 pub struct ControlBuffer {
     bytes: [u8; CONTROL_BYTES],
@@ -27,6 +30,8 @@ pub struct Decoded {
     pub card_device: Option<u32>,
     /// Number of the interface by which the packet came or left; of a bond or VLAN not the card's own.
     pub packet_device: Option<u32>,
+    /// The address of this machine to which the packet came; IPv4 is IPv4 also on an IPv6 socket.
+    pub local_ip: Option<IpAddr>,
     /// Why the message stands on the error queue.
     pub error: Option<ExtendedError>,
 }
@@ -61,6 +66,34 @@ impl ControlBuffer {
         (buffer, len.next_multiple_of(8))
     }
 
+    /// A buffer that names the address of this machine from which a packet leaves, for a socket of the given family,
+    /// and its length in bytes. The interface is left to the kernel. `None` if an IPv4 socket is asked to send from
+    /// IPv6.
+    pub fn with_source(source: IpAddr, on_ipv6_socket: bool) -> Option<(Self, usize)> {
+        let mut buffer = ControlBuffer::empty();
+        let (level, kind, size) = match (source, on_ipv6_socket) {
+            (IpAddr::V4(v4), false) => {
+                // in_pktinfo: interface, the address to send from, and one for receivers only.
+                buffer.bytes[CMSG_HEADER_BYTES + 4..][..4].copy_from_slice(&v4.octets());
+                (libc::SOL_IP, libc::IP_PKTINFO, size_of::<libc::in_pktinfo>())
+            }
+            (IpAddr::V6(_), false) => return None,
+            (ip, true) => {
+                let v6 = match ip {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                buffer.bytes[CMSG_HEADER_BYTES..][..16].copy_from_slice(&v6.octets());
+                (libc::SOL_IPV6, libc::IPV6_PKTINFO, size_of::<libc::in6_pktinfo>())
+            }
+        };
+        let len = CMSG_HEADER_BYTES + size;
+        buffer.bytes[..8].copy_from_slice(&len.to_ne_bytes());
+        buffer.bytes[8..12].copy_from_slice(&level.to_ne_bytes());
+        buffer.bytes[12..16].copy_from_slice(&kind.to_ne_bytes());
+        Some((buffer, len.next_multiple_of(8)))
+    }
+
     /// Where the kernel reads or writes.
     pub fn as_mut_ptr(&mut self) -> *mut libc::c_void {
         self.bytes.as_mut_ptr().cast()
@@ -81,9 +114,17 @@ impl ControlBuffer {
                 }
                 (libc::SOL_IP, libc::IP_PKTINFO) if data.len() >= size_of::<libc::in_pktinfo>() => {
                     said.packet_device = device(data, 0);
+                    let octets: [u8; 4] = data[4..8].try_into().expect("four bytes");
+                    said.local_ip = Some(Ipv4Addr::from(octets).into()).filter(|ip: &IpAddr| !ip.is_unspecified());
                 }
                 (libc::SOL_IPV6, libc::IPV6_PKTINFO) if data.len() >= size_of::<libc::in6_pktinfo>() => {
                     said.packet_device = device(data, 16);
+                    let octets: [u8; 16] = data[..16].try_into().expect("sixteen bytes");
+                    // Of a packet to many, the address is theirs and nobody can send from it. What came over IPv4 is
+                    // told by a message of that family too, which knows better.
+                    let asked = Some(Ipv6Addr::from(octets).to_canonical());
+                    let single = asked.filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+                    said.local_ip = said.local_ip.or(single);
                 }
                 (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
                     if data.len() >= EXTENDED_ERR_BYTES =>
@@ -205,6 +246,18 @@ mod tests {
         }
         let (buffer, len) = buffer(&[card(0)]);
         assert_eq!(buffer.decode(len), Decoded::default());
+    }
+
+    #[test]
+    fn the_address_that_was_asked_is_the_one_from_which_an_answer_can_be_sent() {
+        for (ip, on_ipv6_socket) in [("127.0.0.2", false), ("127.0.0.2", true), ("fd00::7", true)] {
+            let ip: IpAddr = ip.parse().unwrap();
+            let (buffer, len) = ControlBuffer::with_source(ip, on_ipv6_socket).unwrap();
+            assert_eq!(buffer.decode(len), Decoded { local_ip: Some(ip), ..Decoded::default() });
+        }
+        assert!(ControlBuffer::with_source("fd00::7".parse().unwrap(), false).is_none());
+        let many = ControlBuffer::with_source("ff02::1".parse().unwrap(), true).unwrap();
+        assert_eq!(many.0.decode(many.1).local_ip, None);
     }
 
     #[test]

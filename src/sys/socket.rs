@@ -96,6 +96,8 @@ pub struct Received {
     pub len: usize,
     /// Who sent it; an IPv4 sender is IPv4 also on an IPv6 socket.
     pub from: SocketAddr,
+    /// To which address of this machine, if [`StampedSocket::enable_local_addresses`] asked for it.
+    pub local_ip: Option<IpAddr>,
     /// When the kernel saw it, `CLOCK_REALTIME` ns.
     pub kernel_real_ns: Option<i64>,
     /// When the card saw it, ns on the card's clock.
@@ -227,10 +229,7 @@ impl StampedSocket {
         let has = |bits: u32| self.flags & bits == bits;
         if has(card) {
             // Which interface a packet took; without it a card's stamps are only used where there is one card.
-            let _unnamed_at_worst = self.set_option(libc::SOL_IP, libc::IP_PKTINFO, 1);
-            if self.ipv6 {
-                let _unnamed_at_worst = self.set_option(libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1);
-            }
+            self.enable_local_addresses();
         }
         Ok(StampsGranted {
             kernel_receive: has(uapi::STAMPS_RECEIVE),
@@ -249,6 +248,15 @@ impl StampedSocket {
         let _ = set_stamps(self.as_raw_fd(), uapi::STAMPS_RECEIVE);
         self.flags = stamps(self.as_raw_fd())?;
         Ok(self.flags & uapi::STAMPS_RECEIVE == uapi::STAMPS_RECEIVE)
+    }
+
+    /// Asks by which interface and to which of this machine's addresses a datagram came. Where the kernel does not say,
+    /// both are unknown.
+    pub fn enable_local_addresses(&self) {
+        let _unnamed_at_worst = self.set_option(libc::SOL_IP, libc::IP_PKTINFO, 1);
+        if self.ipv6 {
+            let _unnamed_at_worst = self.set_option(libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1);
+        }
     }
 
     /// Whether the kernel gives transmit stamps with a copy of their packet to this process.
@@ -335,6 +343,7 @@ impl StampedSocket {
             return Ok(Some(Received {
                 len: message.len,
                 from,
+                local_ip: message.said.local_ip,
                 kernel_real_ns: message.said.kernel_real_ns,
                 nic_ns: message.said.nic_ns,
                 nic_device: message.said.card_device.or(message.said.packet_device),
@@ -358,7 +367,8 @@ impl StampedSocket {
             // A stamp earlier than this is not this packet's.
             let before_real_ns = real_now();
             let id = (self.stamps_sent() && self.tickets.numbering() == Numbering::Named).then(|| self.tickets.next());
-            let Err(error) = send_message(self.as_raw_fd(), &mut address, bytes, id) else {
+            let control = id.map(ControlBuffer::with_stamp_id);
+            let Err(error) = send_message(self.as_raw_fd(), &mut address, bytes, control) else {
                 self.naming_works |= id.is_some();
                 return Ok(self.tickets.sent(before_real_ns));
             };
@@ -382,6 +392,24 @@ impl StampedSocket {
                 continue;
             }
             return Err(error);
+        }
+    }
+
+    /// Sends one datagram from the address `local_ip` of this machine, as an answer to one that came to it. A socket
+    /// bound to every address would send from the one the route prefers, and whoever asked another would not know it.
+    /// For sockets without transmit stamps.
+    ///
+    /// # Errors
+    /// As [`StampedSocket::send`]; also if the address has gone.
+    pub fn send_from(&mut self, local_ip: IpAddr, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        assert!(!self.stamps_sent(), "stamps of packets that have no ticket would be taken for others'");
+        let mut address = AddressBuffer::new(to, self.ipv6).ok_or(io::ErrorKind::InvalidInput)?;
+        let control = ControlBuffer::with_source(local_ip, self.ipv6).ok_or(io::ErrorKind::InvalidInput)?;
+        loop {
+            match send_message(self.as_raw_fd(), &mut address, bytes, Some(control.clone())) {
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                other => return other,
+            }
         }
     }
 
@@ -517,7 +545,12 @@ fn receive_message(fd: RawFd, buffer: &mut [u8], flags: libc::c_int) -> io::Resu
     })
 }
 
-fn send_message(fd: RawFd, to: &mut AddressBuffer, bytes: &[u8], stamp_id: Option<u32>) -> io::Result<()> {
+fn send_message(
+    fd: RawFd,
+    to: &mut AddressBuffer,
+    bytes: &[u8],
+    mut control: Option<(ControlBuffer, usize)>,
+) -> io::Result<()> {
     let mut data = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: a msghdr of zeros is a value: null pointers with zero lengths.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -525,12 +558,9 @@ fn send_message(fd: RawFd, to: &mut AddressBuffer, bytes: &[u8], stamp_id: Optio
     header.msg_namelen = to.len();
     header.msg_iov = &raw mut data;
     header.msg_iovlen = 1;
-    let mut control;
-    if let Some(id) = stamp_id {
-        let len;
-        (control, len) = ControlBuffer::with_stamp_id(id);
+    if let Some((control, len)) = &mut control {
         header.msg_control = control.as_mut_ptr();
-        header.msg_controllen = len as _;
+        header.msg_controllen = *len as _;
     }
     // SAFETY: every pointer of the header leads to a live buffer of the length beside it; sendmsg writes to none of
     // them.

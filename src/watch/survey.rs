@@ -46,6 +46,12 @@ impl Survey {
         &self.sightings
     }
 
+    /// True if it is known of every node whether it is compared: nobody is waited for any longer.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.sightings.iter().all(|sighting| !matches!(sighting.seen, Seen::Unheard | Seen::Learning))
+    }
+
     /// How many nodes are compared.
     #[must_use]
     pub fn live_count(&self) -> usize {
@@ -165,6 +171,7 @@ mod tests {
         assert_eq!((survey.live_count(), survey.largest(), survey.furthest(9)), (1, None, vec![]));
         assert_eq!((survey.offset_ns(0), survey.offset_ns(1), survey.skew_ns(0, 4)), (Some(0.0), None, None));
         assert_eq!(Survey::new(Vec::new()).largest(), None);
+        assert!(!survey.is_settled(), "two have not been measured yet");
     }
 
     #[test]

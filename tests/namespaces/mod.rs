@@ -2,7 +2,8 @@
 //! their own, so that no packet can leave and nothing of the machine's own network is touched. Knows nothing of llts.
 #![allow(dead_code)] // each test binary uses its own part of this
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::fs::File;
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -70,6 +71,20 @@ impl Namespaces {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name(node)]).arg(program);
         command
+    }
+
+    /// A socket bound to `address` in the namespace of `node`, for this process to use from where it is.
+    pub fn bind(&self, node: usize, address: &str) -> UdpSocket {
+        let namespace = File::open(format!("/run/netns/{}", self.name(node))).unwrap();
+        let bound = thread::scope(|scope| {
+            // A namespace is entered by one thread, and this one ends.
+            let entered = scope.spawn(|| {
+                nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+                UdpSocket::bind(address).unwrap()
+            });
+            entered.join()
+        });
+        bound.unwrap()
     }
 
     /// Brings the interface of `node` in a network `up` or `down`.

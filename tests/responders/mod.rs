@@ -2,6 +2,8 @@
 //! runtime folder. Node `n` is called `rN`, is a reference, and is `n` times 100 us ahead. Stamps are of user space.
 #![allow(dead_code)] // each test binary uses its own part of this
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -87,6 +89,8 @@ impl Drop for Responders {
     }
 }
 
+/// Serves all nodes. Only those to whom something came, or whose own deadline has come, are touched: thousands of nodes
+/// cost what their packets cost.
 fn answer(mut nodes: Vec<(UdpSocket, Protocol)>, stop: &AtomicBool) {
     let mut poll = Poll::new().unwrap();
     for (n, (socket, _)) in nodes.iter().enumerate() {
@@ -94,11 +98,24 @@ fn answer(mut nodes: Vec<(UdpSocket, Protocol)>, stop: &AtomicBool) {
     }
     let mut entropy = Entropy::new().unwrap();
     let mut events = Events::with_capacity(1024);
-    let (mut bytes, mut out) = ([0; DATAGRAM_LEN + 1], [0; DATAGRAM_LEN]);
+    let mut bytes = [0; DATAGRAM_LEN + 1];
+    // The earliest first; what a node's deadline was before is left in and does no harm.
+    let mut due: BinaryHeap<Reverse<(i64, usize)>> =
+        nodes.iter().enumerate().map(|(n, (_, protocol))| Reverse((protocol.deadline().nanos(), n))).collect();
+    let mut noted: Vec<i64> = nodes.iter().map(|(_, protocol)| protocol.deadline().nanos()).collect();
+    let mut note = |due: &mut BinaryHeap<_>, n: usize, protocol: &Protocol| {
+        let deadline_ns = protocol.deadline().nanos();
+        if deadline_ns != noted[n] {
+            noted[n] = deadline_ns;
+            due.push(Reverse((deadline_ns, n)));
+        }
+    };
     while !stop.load(Ordering::Relaxed) {
         poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
         for event in &events {
-            let (socket, protocol) = &mut nodes[event.token().0];
+            let n = event.token().0;
+            let (socket, protocol) = &mut nodes[n];
+            let mut out = [0; DATAGRAM_LEN];
             while let Ok((len, from)) = socket.recv_from(&mut bytes) {
                 let now = RawTime::from_nanos(raw_now());
                 let stamp = Stamp { at: now, class: StampClass::User };
@@ -108,12 +125,25 @@ fn answer(mut nodes: Vec<(UdpSocket, Protocol)>, stop: &AtomicBool) {
                 }
                 while protocol.next_event().is_some() {}
             }
+            send_due(socket, protocol, &mut entropy);
+            note(&mut due, n, protocol);
         }
-        for (socket, protocol) in &mut nodes {
-            while let Some(outgoing) = protocol.poll(RawTime::from_nanos(raw_now()), entropy.next_u64(), &mut out) {
-                let _weather = socket.send_to(&out, outgoing.to);
-                while protocol.next_event().is_some() {}
-            }
+        while let Some(Reverse((deadline_ns, n))) = due.peek().copied()
+            && deadline_ns <= raw_now()
+        {
+            due.pop();
+            let (socket, protocol) = &mut nodes[n];
+            send_due(socket, protocol, &mut entropy);
+            note(&mut due, n, protocol);
         }
     }
+}
+
+fn send_due(socket: &UdpSocket, protocol: &mut Protocol, entropy: &mut Entropy) {
+    let mut out = [0; DATAGRAM_LEN];
+    while let Some(outgoing) = protocol.poll(RawTime::from_nanos(raw_now()), entropy.next_u64(), &mut out) {
+        let _weather = socket.send_to(&out, outgoing.to);
+        while protocol.next_event().is_some() {}
+    }
+    while protocol.next_event().is_some() {}
 }

@@ -1,4 +1,5 @@
-//! Events as lines: as Saturn writes them, so that whatever reads its log goes on reading, or as JSON objects.
+//! Events as lines: as Saturn writes them, so that whatever reads its log goes on reading, as JSON objects, or as lines
+//! of this program's own log.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -7,19 +8,30 @@ use serde_json::{Map, Value, json};
 
 use super::Level;
 use crate::engine::saturn::{Event, MasterSummary};
-use crate::saturn::{FloatText, Refusals, master, slave};
+use crate::saturn::{FloatText, Refusal, Refusals, master, slave};
 
 /// How events are to be written.
 #[derive(Clone, Debug)]
 pub(super) struct Style {
-    /// JSON instead of Saturn's lines.
-    pub json: bool,
+    /// In which form.
+    pub form: Form,
     /// The least important level to be written.
     pub level: Level,
     /// An offset beyond this is warned of, ms.
     pub threshold_ms: f64,
     /// How important a slave's own offset is to it.
     pub fin_level: Level,
+}
+
+/// The form of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As Saturn writes them.
+    Saturn,
+    /// One object a line.
+    Json,
+    /// Lines of the log of `llts run`, on standard error.
+    Log,
 }
 
 /// One line to be: what happened, in Saturn's words and in ours.
@@ -87,7 +99,11 @@ impl Style {
         let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now_s = now_s.map_or(0.0, |since| since.as_secs_f64());
         for record in self.records(event).into_iter().filter(|record| record.level <= self.level) {
-            if self.json { json_line(&record, now_s, out) } else { saturn_line(record, out) }
+            match self.form {
+                Form::Saturn => saturn_line(record, out),
+                Form::Json => json_line(&record, now_s, out),
+                Form::Log => log_line(&record),
+            }
         }
     }
 
@@ -102,6 +118,14 @@ impl Style {
             }
             Event::Offset(finished) => self.offset(finished),
             Event::Summary(summary) => vec![self::summary(summary)],
+            Event::Refused { from, reason } => {
+                let (level, text) = saturns_words(*reason);
+                let record = Record::new(level, text, "refused").address("addr", "address", *from);
+                vec![record.words("reason", "reason", reason.as_str())]
+            }
+            Event::Refusals(refusals) => {
+                vec![Record::new(Level::Warn, "refused datagrams", "refusals").refusals(refusals)]
+            }
             Event::Reporting { master, id } => vec![
                 Record::new(Level::Debug, "reporting", "reporting")
                     .address("masterAddr", "master_addr", *master)
@@ -110,7 +134,7 @@ impl Style {
             Event::Told { id, finished, refusals } => vec![self.told(id, finished, refusals)],
             Event::Silent { master, id, refusals } => vec![
                 Record::new(Level::Warn, "error reading from udp socket", "no_answer")
-                    .words("err", "error", "no answer within 5 s: does the master run, and has it the same key?")
+                    .words("err", "error", silence(refusals))
                     .address("masterAddr", "master_addr", *master)
                     .bytes("txID", "tx_id", id)
                     .refusals(refusals),
@@ -154,6 +178,32 @@ impl Style {
         let record =
             if told.error.is_empty() { record } else { record.bytes("unsignedError", "unsigned_error", &told.error) };
         record.refusals(refusals)
+    }
+}
+
+/// How Saturn says that it refuses a datagram. It knows fewer reasons.
+const fn saturns_words(reason: Refusal) -> (Level, &'static str) {
+    match reason {
+        Refusal::TooLong | Refusal::Unparsable => (Level::Error, "error unmarshaling proto msg"),
+        Refusal::Invalid => (Level::Warn, "received invalid message (possibly from a newer version?)"),
+        Refusal::BadSignature => (Level::Warn, "received incorrectly signed message"),
+        Refusal::WrongSeq => (Level::Warn, "received message with wrong seq"),
+        Refusal::Replayed | Refusal::UnknownTransaction => (Level::Warn, "received Report for unknown transaction"),
+        Refusal::WrongAddress | Refusal::WrongKind | Refusal::Absurd | Refusal::TableFull => {
+            (Level::Warn, "refused datagram")
+        }
+    }
+}
+
+/// Why a slave was not answered, as far as what it refused tells.
+fn silence(refusals: &Refusals) -> &'static str {
+    if refusals.of(Refusal::BadSignature) > 0 {
+        "no good answer within 5 s: what came was not signed with our key"
+    } else if refusals.of(Refusal::WrongAddress) > 0 {
+        "no good answer within 5 s: what came was from another address than the master's: give that one to \
+         --master-addr, or say --compat"
+    } else {
+        "no answer within 5 s: does the master run, and has it the same key?"
     }
 }
 
@@ -206,20 +256,54 @@ fn push_quoted(text: &str, out: &mut String) {
 }
 
 fn json_line(record: &Record, now_s: f64, out: &mut String) {
-    let level = match record.level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-    };
     let mut object = Map::new();
     object.insert("unix_s".into(), json!(now_s));
-    object.insert("level".into(), level.into());
+    object.insert("level".into(), record.level.as_str().into());
     object.insert("event".into(), record.event.into());
     for field in record.fields.iter().filter(|field| !field.json_key.is_empty()) {
         object.insert(field.json_key.into(), field.value.clone());
     }
     let _infallible = writeln!(out, "{}", Value::Object(object));
+}
+
+/// Fields that a line of our own log has by themselves.
+const LOGGED: [&str; 8] =
+    ["client_name", "offset_ms", "latency_ms", "threshold_ms", "trips", "tx_id", "error", "master_addr"];
+
+/// A line of this program's own log. Its fields must be known when it is compiled: what has none of its own is a
+/// detail.
+fn log_line(record: &Record) {
+    let value = |key: &str| record.fields.iter().find(|field| field.json_key == key).map(|field| &field.value);
+    let words = |key: &str| value(key).and_then(Value::as_str);
+    let number = |key: &str| value(key).and_then(Value::as_f64);
+    // Within the macro `Value` is another.
+    let trips = value("trips").and_then(Value::as_u64);
+    let others = record.fields.iter().filter(|field| !field.json_key.is_empty() && !LOGGED.contains(&field.json_key));
+    let details: Vec<String> = others.map(|field| format!("{}={}", field.json_key, field.value)).collect();
+    let details = Some(details.join(" ")).filter(|details| !details.is_empty());
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                client_name = words("client_name"),
+                offset_ms = number("offset_ms"),
+                latency_ms = number("latency_ms"),
+                threshold_ms = number("threshold_ms"),
+                trips,
+                tx_id = words("tx_id"),
+                error = words("error"),
+                master_addr = words("master_addr"),
+                details = details.as_deref(),
+                "{}",
+                record.text
+            )
+        };
+    }
+    match record.level {
+        Level::Error => line!(error),
+        Level::Warn => line!(warn),
+        Level::Info => line!(info),
+        Level::Debug => line!(debug),
+    }
 }
 
 #[cfg(test)]
@@ -228,7 +312,8 @@ mod tests {
     use crate::saturn::offset::Estimate;
 
     fn style(json: bool) -> Style {
-        Style { json, level: Level::Info, threshold_ms: 5_000.0, fin_level: Level::Debug }
+        let form = if json { Form::Json } else { Form::Saturn };
+        Style { form, level: Level::Info, threshold_ms: 5_000.0, fin_level: Level::Debug }
     }
 
     fn written(style: &Style, event: &Event) -> String {
@@ -288,6 +373,30 @@ mod tests {
         assert_eq!((&objects[0]["client_name"], &objects[0]["trips"]), (&json!("node-b"), &json!(5)));
         assert_eq!((&objects[0]["over_threshold"], &objects[1]["event"]), (&json!(true), &json!("over_threshold")));
         assert_eq!(objects[1]["threshold_ms"], json!(5000.0));
+    }
+
+    #[test]
+    fn refusals_are_told_together_and_to_who_plays_saturn_in_its_words() {
+        let mut refusals = Refusals::default();
+        (0..3).for_each(|_| refusals.count(Refusal::BadSignature));
+        let line = written(&style(false), &Event::Refusals(refusals));
+        assert_eq!(line, "~ WARN -- refused datagrams -- bad_signature=\"3\"\n");
+        let one = Event::Refused { from: ([192, 0, 2, 1], 5).into(), reason: Refusal::Unparsable };
+        let line = written(&style(false), &one);
+        assert_eq!(line, "~ ERROR -- error unmarshaling proto msg -- addr=\"192.0.2.1:5\" reason=\"unparsable\"\n");
+    }
+
+    #[test]
+    fn a_slave_that_is_not_answered_says_what_came_instead() {
+        let silent = |reason: Option<Refusal>| {
+            let mut refusals = Refusals::default();
+            reason.into_iter().for_each(|reason| refusals.count(reason));
+            let master = ([192, 0, 2, 1], 4123).into();
+            written(&style(false), &Event::Silent { master, id: b"x".to_vec(), refusals })
+        };
+        assert!(silent(None).contains("does the master run"));
+        assert!(silent(Some(Refusal::WrongAddress)).contains("--compat"));
+        assert!(silent(Some(Refusal::BadSignature)).contains("not signed with our key"));
     }
 
     #[test]

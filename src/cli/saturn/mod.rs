@@ -13,12 +13,12 @@ use zeroize::Zeroizing;
 
 use super::exit::{Failure, say, warn};
 use super::quantity::{self, ListenAddr};
-use crate::engine::keyfile;
 use crate::engine::saturn::{self, Event, MasterAddress, MasterSettings, PORT_DEFAULT, SlaveSettings, everywhere};
+use crate::engine::{self, LogFormat, keyfile};
 use crate::limits::{ROUNDS_MAX, SATURN_EVENTS, SATURN_NAME_BYTES_MAX};
 use crate::saturn::key::{KEY_DEFAULT, Key};
 use crate::saturn::slave;
-use lines::Style;
+use lines::{Form, Style};
 
 /// The variable from which Saturn, too, takes its key.
 const KEY_VARIABLE: &str = "SATURN_HMAC_KEY";
@@ -61,6 +61,9 @@ pub(super) struct SaturnArgs {
     /// Log JSON objects, one a line, instead of Saturn's lines
     #[arg(long)]
     pub json: bool,
+    /// Log to standard error as `llts run` does, instead of Saturn's lines
+    #[arg(long, value_name = "FORM", value_parser = super::args::log_format(), conflicts_with = "json")]
+    pub log_format: Option<LogFormat>,
     /// Behave as Saturn did: its offset formula (NaN included), one reading of the clock for each message, replies from
     /// any address, every field taken as it comes
     #[arg(long)]
@@ -89,11 +92,30 @@ pub(super) enum Level {
     Debug,
 }
 
+impl Level {
+    /// The word of `--log-level`.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+}
+
 /// Runs a master or a slave until a signal ends it.
 pub(super) fn saturn(args: &SaturnArgs) -> Result<(), Failure> {
     let key = key(args)?;
+    if let Some(format) = args.log_format {
+        engine::begin_logging(args.log_level.as_str(), format).map_err(Failure::usage)?;
+    }
     let style = Style {
-        json: args.json,
+        form: match (args.json, args.log_format) {
+            (true, _) => Form::Json,
+            (false, None) => Form::Saturn,
+            (false, Some(_)) => Form::Log,
+        },
         level: args.log_level,
         threshold_ms: args.threshold,
         fin_level: if args.compat { Level::Debug } else { Level::Info },

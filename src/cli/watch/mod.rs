@@ -5,16 +5,18 @@ mod screen;
 mod source;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::exit::{Failure, say};
 use super::keys::KeyArgs;
 use super::quantity::{self, interval_ns, threshold_ns};
-use crate::limits::{RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_MAX, WATCH_ROUNDS};
+use crate::limits::{
+    RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_MAX, WATCH_GRACE_NS, WATCH_LOT_NODES, WATCH_LOT_PAUSE_NS, WATCH_ROUNDS,
+};
 use crate::report::{Hooks, WatchEvent, WatchLine, WebhookUrl, news_text};
-use crate::watch::{Alarms, Survey};
+use crate::watch::{Alarms, News, Survey};
 use screen::Screen;
 use source::{Sight, Source};
 
@@ -66,12 +68,12 @@ pub(super) struct WatchArgs {
 pub(super) fn watch(args: &WatchArgs) -> Result<(), Failure> {
     let mut source = Source::open(args)?;
     let mut hooks = Hooks::open(args.exec.clone(), args.webhook.clone())?;
-    let mut alarms = args.threshold.map(|ns| Alarms::new(ns as f64));
+    let mut judge = args.threshold.map(Judge::new);
     let mut screen = Screen::new(args.json);
     let mut lines = 0;
     while args.count.is_none_or(|count| lines < count) {
         let sight = source.next()?;
-        let line = judged(sight, alarms.as_mut(), &hooks, &mut screen)?;
+        let line = judged(sight, judge.as_mut(), &hooks, &mut screen)?;
         if args.json {
             say(&format!("{}\n", serde_json::to_string(&line)?))?;
         } else {
@@ -83,16 +85,38 @@ pub(super) fn watch(args: &WatchArgs) -> Result<(), Failure> {
     hooks.take_faults().iter().try_for_each(|fault| screen.complain(fault))
 }
 
+/// Alarms that wait until there is a cluster to be judged.
+struct Judge {
+    alarms: Alarms,
+    began: Instant,
+    is_waiting: bool,
+}
+
+impl Judge {
+    fn new(threshold_ns: i64) -> Self {
+        Judge { alarms: Alarms::new(threshold_ns as f64), began: Instant::now(), is_waiting: true }
+    }
+
+    /// What has been crossed. Nothing while nodes are still being met: the median of the first few that answer is not
+    /// the cluster's.
+    fn judge(&mut self, survey: &Survey) -> Vec<News> {
+        let lots = survey.sightings().len().div_ceil(WATCH_LOT_NODES) as i64;
+        let wait = Duration::from_nanos((lots * WATCH_LOT_PAUSE_NS + WATCH_GRACE_NS) as u64);
+        self.is_waiting &= !survey.is_settled() && self.began.elapsed() < wait;
+        if self.is_waiting { Vec::new() } else { self.alarms.judge(survey) }
+    }
+}
+
 /// The document of one sight, after everybody who wanted to be told of crossings was.
-fn judged(sight: Sight, alarms: Option<&mut Alarms>, hooks: &Hooks, screen: &mut Screen) -> Result<WatchLine, Failure> {
+fn judged(sight: Sight, judge: Option<&mut Judge>, hooks: &Hooks, screen: &mut Screen) -> Result<WatchLine, Failure> {
     for message in sight.messages.into_iter().chain(hooks.take_faults()) {
         screen.complain(&message)?;
     }
     let survey = Survey::new(sight.sightings);
-    let (alarms, news) = match alarms {
-        Some(alarms) => {
-            let news = alarms.judge(&survey);
-            (Some(&*alarms), news)
+    let (alarms, news) = match judge {
+        Some(judge) => {
+            let news = judge.judge(&survey);
+            (Some(&judge.alarms), news)
         }
         None => (None, Vec::new()),
     };
@@ -112,5 +136,38 @@ fn rate_hz(text: &str) -> Result<f64, String> {
         Ok(hz)
     } else {
         Err(format!("{text} is outside of {RATE_HZ_MIN} to {RATE_HZ_MAX} exchanges a second"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::NodeId;
+    use crate::watch::{Lead, Seen, Sighting};
+
+    fn survey(seen: [Seen; 3]) -> Survey {
+        let sighting = |(n, seen): (usize, Seen)| Sighting {
+            lead: Some(Lead::new(n as i64 * 40_000_000, 0.0)),
+            seen,
+            ..Sighting::unheard(NodeId(n as u64 + 1), format!("n{n}"), None)
+        };
+        Survey::new(seen.into_iter().enumerate().map(sighting).collect())
+    }
+
+    #[test]
+    fn nobody_is_judged_by_the_median_of_those_who_answered_first() {
+        let mut judge = Judge::new(5_000_000);
+        assert!(judge.judge(&survey([Seen::Live, Seen::Live, Seen::Learning])).is_empty());
+        // The cluster, and both ends: the one in the middle is good.
+        assert_eq!(judge.judge(&survey([Seen::Live; 3])).len(), 3);
+        // From then on whoever is live is judged: the median of two is between them.
+        assert_eq!(judge.judge(&survey([Seen::Live, Seen::Live, Seen::Silent])).len(), 1);
+    }
+
+    #[test]
+    fn a_node_that_never_answers_does_not_put_off_the_others_for_ever() {
+        let mut judge = Judge::new(5_000_000);
+        judge.began -= Duration::from_nanos(WATCH_GRACE_NS as u64) + Duration::from_secs(1);
+        assert_eq!(judge.judge(&survey([Seen::Live, Seen::Live, Seen::Unheard])).len(), 3);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::saturn::{Refusals, master, slave};
+use crate::saturn::{Refusal, Refusals, master, slave};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -18,6 +18,15 @@ pub enum Event {
     Offset(master::Finished),
     /// What a master has done so far: when asked, and at the end.
     Summary(MasterSummary),
+    /// A datagram was refused; told only by who plays Saturn, and only of some of many.
+    Refused {
+        /// Who sent it, or pretends to have.
+        from: SocketAddr,
+        /// Why.
+        reason: Refusal,
+    },
+    /// What a master has refused since it last told of it.
+    Refusals(Refusals),
     /// A slave opens a transaction.
     Reporting {
         /// With whom.

@@ -12,10 +12,11 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use super::{Event, MasterSummary, Outbox, arrival, now};
+use super::{Event, MasterSummary, Outbox, RefusalBudget, arrival, now};
 use crate::limits::{SATURN_DATAGRAM_BYTES_MAX, SATURN_RECEIVE_BUFFER_BYTES};
 use crate::saturn::key::Key;
 use crate::saturn::master::{Config, Master, Outcome};
+use crate::saturn::{Refusal, Refusals};
 use crate::sys::random::Entropy;
 use crate::sys::socket::{Received, SocketOptions, StampedSocket};
 use crate::sys::time::raw_now;
@@ -45,6 +46,10 @@ struct Node {
     outbox: Outbox,
     answer: Vec<u8>,
     send_failed: u64,
+    /// Who plays Saturn has a line for each refused datagram; see there how many.
+    each_refusal: Option<RefusalBudget>,
+    /// What had been refused when it was last told.
+    refused_before: Refusals,
 }
 
 /// Runs a master until a signal ends it, or until nobody takes its events any longer.
@@ -60,6 +65,10 @@ pub fn master(settings: MasterSettings, events: Sender<Event>) -> anyhow::Result
     };
     let mut socket = StampedSocket::open(settings.listen, &options)?;
     let kernel_stamps = !settings.compat && socket.enable_receive_stamps()?;
+    if settings.listen.ip().is_unspecified() {
+        // A slave on a machine with several addresses is answered from the one that it asked.
+        socket.enable_local_addresses();
+    }
     let mut poll = Poll::new()?;
     poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), SOCKET, Interest::READABLE)?;
     poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -72,12 +81,14 @@ pub fn master(settings: MasterSettings, events: Sender<Event>) -> anyhow::Result
         outbox: Outbox::new(events),
         answer: Vec::with_capacity(2 * SATURN_DATAGRAM_BYTES_MAX),
         send_failed: 0,
+        each_refusal: settings.compat.then(RefusalBudget::default),
+        refused_before: Refusals::default(),
     };
     node.outbox.tell(Event::Listening { address, kernel_stamps });
     let mut ready = Events::with_capacity(4);
     loop {
         let is_idle = node.serve_batch()?;
-        node.master.sweep(RawTime::from_nanos(raw_now()));
+        node.sweep(RawTime::from_nanos(raw_now()));
         let left_ns = node.master.deadline().since(RawTime::from_nanos(raw_now())).max(0);
         let wait = if is_idle { Duration::from_nanos(left_ns as u64) } else { Duration::ZERO };
         match poll.poll(&mut ready, Some(wait)) {
@@ -114,18 +125,43 @@ impl Node {
 
     fn serve(&mut self, received: &Received, datagram: &[u8]) {
         let arrived = arrival(received);
-        // A refused datagram has been counted by its reason; that is all that may come of it.
-        let Ok(opened) = self.master.open(datagram) else { return };
+        // A refused datagram has been counted by its reason; that is all that comes of it but for what is told of the
+        // counters.
+        let opened = match self.master.open(datagram) {
+            Ok(opened) => opened,
+            Err(reason) => return self.refused(reason, received),
+        };
         let finished = match self.master.answer(opened, arrived, now(0), &mut self.answer) {
             Outcome::Answer => None,
             Outcome::Finished(finished) => Some(finished),
             Outcome::Ended => return,
         };
-        if self.socket.send(received.from, &self.answer).is_err() {
-            self.send_failed += 1;
-        }
+        let sent = match received.local_ip {
+            Some(local_ip) => self.socket.send_from(local_ip, received.from, &self.answer),
+            None => self.socket.send(received.from, &self.answer).map(drop),
+        };
+        self.send_failed += u64::from(sent.is_err());
         if let Some(finished) = finished {
             self.outbox.tell(Event::Offset(finished));
+        }
+    }
+
+    fn refused(&mut self, reason: Refusal, received: &Received) {
+        if self.each_refusal.as_mut().is_some_and(|budget| budget.take(RawTime::from_nanos(raw_now()))) {
+            self.outbox.tell(Event::Refused { from: received.from, reason });
+        }
+    }
+
+    /// Drops abandoned transactions, and as seldom says what was refused since it was last said.
+    fn sweep(&mut self, now: RawTime) {
+        if now < self.master.deadline() {
+            return;
+        }
+        self.master.sweep(now);
+        let refused = self.master.refusals().since(&self.refused_before);
+        self.refused_before = *self.master.refusals();
+        if refused.total() > 0 {
+            self.outbox.tell(Event::Refusals(refused));
         }
     }
 

@@ -46,6 +46,28 @@ impl Outbox {
     }
 }
 
+/// How many refused datagrams are told one by one: Saturn has a line for each, with which anybody can fill a disk.
+#[derive(Default)]
+struct RefusalBudget {
+    second: i64,
+    told: u32,
+}
+
+/// Refused datagrams that are told in one second; the others are in the counters like these.
+const REFUSALS_TOLD_PER_S: u32 = 10;
+
+impl RefusalBudget {
+    /// True if one more may be told at `now`.
+    fn take(&mut self, now: RawTime) -> bool {
+        let second = now.nanos().div_euclid(1_000_000_000);
+        if second != self.second {
+            *self = RefusalBudget { second, told: 0 };
+        }
+        self.told = self.told.saturating_add(1);
+        self.told <= REFUSALS_TOLD_PER_S
+    }
+}
+
 /// A datagram's arrival on the clock, from the kernel if it can be, and otherwise as it was read just now.
 fn arrival(received: &Received) -> RealTime {
     let read_ns = real_now();

@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use super::{Event, Outbox, PORT_DEFAULT, arrival, everywhere, now};
+use super::{Event, Outbox, PORT_DEFAULT, RefusalBudget, arrival, everywhere, now};
 use crate::discovery::srv::{RESOLV_CONF_PATH, Resolvers};
 use crate::limits::SATURN_DATAGRAM_BYTES_MAX;
 use crate::saturn::slave::{Config, Outcome, Transaction, transaction_id};
@@ -158,9 +158,17 @@ impl Node {
         let id = transaction_id(socket.local_address(), self.entropy.next_u64());
         self.outbox.tell(Event::Reporting { master, id: id.clone() });
         let mut transaction = Transaction::begin(&config, master, id.clone(), now(ahead_ns), &mut self.answer);
+        if self.answer.len() > SATURN_DATAGRAM_BYTES_MAX {
+            // Without IPv6 the transaction's id is three bytes longer.
+            let excess = self.answer.len() - SATURN_DATAGRAM_BYTES_MAX;
+            return Err(anyhow!(
+                "the first message does not fit in a datagram: give a --name shorter by {excess} bytes"
+            ));
+        }
         let unreachable = |error| anyhow!("cannot send to the master at {master}: {error}");
         socket.send(master, &self.answer).map_err(unreachable)?;
         let mut datagram = [0; SATURN_DATAGRAM_BYTES_MAX + 1];
+        let mut budget = RefusalBudget::default();
         while !self.stop {
             let mut is_idle = false;
             // In batches: a flood must hold up neither a signal nor the end of patience.
@@ -170,7 +178,15 @@ impl Node {
                     break;
                 };
                 let arrived = arrival(&received).plus(ahead_ns);
-                let Ok(opened) = transaction.open(received.from, &datagram[..received.len]) else { continue };
+                let opened = match transaction.open(received.from, &datagram[..received.len]) {
+                    Ok(opened) => opened,
+                    Err(reason) => {
+                        if config.compat && budget.take(RawTime::from_nanos(raw_now())) {
+                            self.outbox.tell(Event::Refused { from: received.from, reason });
+                        }
+                        continue;
+                    }
+                };
                 match transaction.answer(opened, arrived, now(ahead_ns), &mut self.answer) {
                     Outcome::Answer => {
                         socket.send(master, &self.answer).map_err(unreachable)?;

@@ -22,7 +22,7 @@ use crate::clock::{Machine, Oscillator, StampConverter, TimeSource};
 use crate::discovery::{self, Candidate, Dirs, Discovery, StaticPeer};
 use crate::exchange::Tally;
 use crate::flow::{Claim, Mapping, Role};
-use crate::limits::{WATCH_NODES_MAX, WATCH_SHARD_NODES};
+use crate::limits::{WATCH_LOT_NODES, WATCH_LOT_PAUSE_NS, WATCH_NODES_MAX, WATCH_SHARD_NODES};
 use crate::sys::random::Entropy;
 use crate::sys::socket::{SocketOptions, StampedSocket};
 use crate::sys::time::monotonic_now;
@@ -33,8 +33,13 @@ use shard::{Shard, Tools, Voice};
 
 /// Every socket is looked at this often, whether or not the system said that something has come, ns.
 const SWEEP_NS: i64 = 200_000_000;
-/// Datagrams that wait at one socket: an answer from each of its nodes, and a follow, come in one burst.
+/// Datagrams that wait at one socket. The kernel doubles this and counts 832 bytes for one of ours, so it holds 2,520
+/// of them: ten times an answer and a follow from each of a socket's nodes, and so long may a watch lose the processor
+/// at an exchange a second. Without CAP_NET_ADMIN it is cut to `net.core.rmem_max`: 512 at the usual 208 KiB.
 const RECEIVE_BUFFER_BYTES: usize = 1024 * 1024;
+/// Batches read from one socket before it sends: as much as its buffer holds, so that after a pause of this thread
+/// nobody is taken for silent whose answer is waiting; and an end, so that a flood does not keep it from asking.
+const BATCHES_BEFORE_SENDING: usize = 40;
 /// The token of discovery; sockets have theirs from 0 on.
 const DISCOVERY: Token = Token(usize::MAX / 2);
 
@@ -98,6 +103,8 @@ pub struct Watch {
     messages: Vec<String>,
     full: bool,
     swept_ns: i64,
+    /// When the next lot of nodes is met.
+    meet_ns: i64,
 }
 
 impl Watch {
@@ -136,6 +143,7 @@ impl Watch {
             messages,
             full: false,
             swept_ns: monotonic_now(),
+            meet_ns: monotonic_now(),
         };
         watch.discover()?;
         Ok(watch)
@@ -164,7 +172,8 @@ impl Watch {
                 self.swept_ns = now_ns;
                 self.sweep();
             }
-            let until_due_ns = self.serve()?;
+            let until_meeting_ns = self.meet(now_ns);
+            let until_due_ns = self.serve()?.min(until_meeting_ns);
             let wait_ns = until_due_ns.min(until_ns - now_ns).clamp(0, SWEEP_NS);
             match self.poll.poll(&mut events, Some(Duration::from_nanos(wait_ns as u64))) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -222,7 +231,10 @@ impl Watch {
     fn serve(&mut self) -> anyhow::Result<i64> {
         let mut until_due_ns = SWEEP_NS;
         for (shard, ready) in self.shards.iter_mut().zip(&mut self.ready) {
-            if *ready {
+            for _ in 0..BATCHES_BEFORE_SENDING {
+                if !*ready {
+                    break;
+                }
                 *ready = shard.receive(&mut self.tools)?;
             }
             if shard.deadline().since(self.tools.converter.now()) <= 0 {
@@ -232,6 +244,17 @@ impl Watch {
             until_due_ns = until_due_ns.min(if *ready { 0 } else { due_ns });
         }
         Ok(until_due_ns)
+    }
+
+    /// Begins to ask the next lot of nodes if it is time; returns how long no other lot is due, ns.
+    fn meet(&mut self, now_ns: i64) -> i64 {
+        let Some(shard) = self.shards.iter_mut().find(|shard| shard.has_unmet()) else { return SWEEP_NS };
+        if now_ns >= self.meet_ns {
+            shard.meet(WATCH_LOT_NODES, &mut self.tools);
+            // Late lots are not made up for: that would be the very burst that lots are there to avoid.
+            self.meet_ns = now_ns + WATCH_LOT_PAUSE_NS;
+        }
+        self.meet_ns - now_ns
     }
 
     fn sweep(&mut self) {
@@ -244,11 +267,9 @@ impl Watch {
     fn discover(&mut self) -> anyhow::Result<()> {
         let changes = self.discovery.poll(monotonic_now());
         self.messages.extend(changes.messages);
-        let mut touched = BTreeSet::new();
         for Candidate { address, .. } in changes.removed {
             if let Some(asked) = self.asked.remove(&address) {
-                self.shards[asked.shard].leave(address);
-                touched.insert(asked.shard);
+                self.shards[asked.shard].leave(address, &mut self.tools);
             }
         }
         for Candidate { address, label, .. } in changes.added {
@@ -257,13 +278,9 @@ impl Watch {
             } else if self.may_ask(address, &label)
                 && let Some(shard) = self.shard_with_room()?
             {
-                self.shards[shard].ask(address);
+                self.shards[shard].give(address);
                 self.asked.insert(address, Asked { label, shard });
-                touched.insert(shard);
             }
-        }
-        for shard in touched {
-            self.shards[shard].commit(&mut self.tools);
         }
         Ok(())
     }

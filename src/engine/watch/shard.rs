@@ -54,6 +54,8 @@ pub(super) struct Shard {
     tickets: Tickets,
     datagram: [u8; DATAGRAM_LEN + 1],
     addresses: Vec<SocketAddr>,
+    /// So many of them are asked by now, from the first on.
+    met: usize,
     misses_in_a_row: u32,
 }
 
@@ -71,6 +73,7 @@ impl Shard {
             tickets: Tickets::new(false),
             datagram: [0; DATAGRAM_LEN + 1],
             addresses: Vec::new(),
+            met: 0,
             misses_in_a_row: 0,
         })
     }
@@ -80,7 +83,7 @@ impl Shard {
         self.socket.as_raw_fd()
     }
 
-    /// How many addresses it asks.
+    /// How many addresses it has been given.
     pub fn count(&self) -> usize {
         self.addresses.len()
     }
@@ -90,19 +93,32 @@ impl Shard {
         self.protocol.counters()
     }
 
-    /// One address more to ask.
-    pub fn ask(&mut self, address: SocketAddr) {
+    /// One address more, to be asked once it is its turn.
+    pub fn give(&mut self, address: SocketAddr) {
         self.addresses.push(address);
     }
 
     /// This address is asked no longer.
-    pub fn leave(&mut self, address: SocketAddr) {
-        self.addresses.retain(|a| *a != address);
+    pub fn leave(&mut self, address: SocketAddr, tools: &mut Tools) {
+        let Some(at) = self.addresses.iter().position(|a| *a == address) else { return };
+        self.addresses.remove(at);
+        self.met -= usize::from(at < self.met);
+        self.commit(tools);
     }
 
-    /// The addresses told by [`Shard::ask`] and [`Shard::leave`] hold from now on.
-    pub fn commit(&mut self, tools: &mut Tools) {
-        let (roster, left_over) = Roster::new(self.addresses.iter().copied());
+    /// True if there are addresses whose turn has not come.
+    pub fn has_unmet(&self) -> bool {
+        self.met < self.addresses.len()
+    }
+
+    /// Begins to ask up to `most` addresses more.
+    pub fn meet(&mut self, most: usize, tools: &mut Tools) {
+        self.met = self.addresses.len().min(self.met + most);
+        self.commit(tools);
+    }
+
+    fn commit(&mut self, tools: &mut Tools) {
+        let (roster, left_over) = Roster::new(self.addresses[..self.met].iter().copied());
         debug_assert_eq!(left_over, 0, "a shard is given no more addresses than a roster holds");
         self.protocol.set_roster(&roster, tools.converter.now(), tools.entropy.next_u64());
         self.drain();
