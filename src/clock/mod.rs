@@ -24,10 +24,10 @@ pub use phc::{PhcEvent, PhcRelation, PhcTrack};
 pub use rivals::Rivals;
 pub use source::{Machine, TimeSource};
 pub use stamps::StampConverter;
-pub use system::{Leap, SYSTEM_LOCK_PATH, SystemClock, SystemClockError};
+pub use system::{SYSTEM_LOCK_PATH, SystemClock, SystemClockError};
 pub use virtual_clock::{SEGMENTS_KEPT, Segment, Segments, VirtualClock};
 
-use crate::flow::{Correction, Reading};
+use crate::flow::{Correction, Leap, LeapNews, Reading};
 
 /// A clock that this node delivers to its users, and that follows V.
 pub trait Clock: Send {
@@ -55,6 +55,17 @@ pub trait Clock: Send {
     fn interference(&mut self) -> Option<Interference> {
         None
     }
+
+    /// What the clock had to say of leap seconds at the last [`Clock::read`].
+    fn leap(&self) -> LeapNews {
+        LeapNews::default()
+    }
+
+    /// Tells the clock which leap second it has to take at the end of this UTC day; it takes it by itself.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    fn announce_leap(&mut self, leap: Leap) -> io::Result<()>;
 
     /// How much faster than raw the clock was last told to run, or was found running (seconds per second).
     fn rate(&self) -> f64;

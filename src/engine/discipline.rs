@@ -13,7 +13,7 @@ use super::notes::{Note, NoteSender};
 use super::ring::RingReceiver;
 use super::snapshot::NodeSnapshot;
 use crate::clock::{CardTimes, Cards, Clock, Interference};
-use crate::flow::{Claim, Event, Exchange, PeerIdentity};
+use crate::flow::{Claim, Event, Exchange, Leap, PeerIdentity};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::tuning::Tuning;
 use crate::pipeline::{ClockRefusal, Pipeline, Upheaval};
@@ -177,6 +177,11 @@ impl Discipline {
         let told = self.look_at_the_machine();
         let reading = self.clock.read()?;
         let interference = self.clock.interference();
+        let news = self.clock.leap();
+        if news.taken != Leap::None {
+            self.lines.notes.send(Note::LeapTaken(news.taken));
+        }
+        self.pipeline.on_leap(news);
         // A clock that the kernel sets on waking, or that runs by another oscillator, is nobody's interference.
         if let Some(interference) = interference.filter(|_| self.steering && !told) {
             self.meet(interference)?;
@@ -191,6 +196,12 @@ impl Discipline {
             match self.clock.apply(correction) {
                 Ok(()) if correction.step_ns != 0 => self.lines.notes.send(Note::Stepped(correction.step_ns)),
                 Ok(()) => {}
+                Err(error) => self.lines.notes.send(Note::ClockFailed(error.raw_os_error().unwrap_or(0))),
+            }
+        }
+        if let Some(leap) = tick.leap {
+            match self.clock.announce_leap(leap) {
+                Ok(()) => self.lines.notes.send(Note::LeapAnnounced(leap)),
                 Err(error) => self.lines.notes.send(Note::ClockFailed(error.raw_os_error().unwrap_or(0))),
             }
         }
