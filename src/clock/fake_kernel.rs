@@ -44,6 +44,9 @@ pub struct State {
     pub pll_ns: f64,
     /// A leap second was taken, and its announcement still stands (`TIME_WAIT`): there is no other before it goes.
     leap_over: bool,
+    /// It is counting down to one (`TIME_INS`, `TIME_DEL`), and has forgotten when because somebody set the clock.
+    leap_armed: bool,
+    leap_lost: bool,
     requests: Vec<libc::timex>,
 }
 
@@ -63,6 +66,8 @@ impl FakeKernel {
             tai_s: 37,
             pll_ns: 0.0,
             leap_over: false,
+            leap_armed: false,
+            leap_lost: false,
             requests: Vec::new(),
         })))
     }
@@ -127,13 +132,16 @@ impl State {
         }
     }
 
-    /// Takes the leap second that is announced if the clock has passed its time since it showed `before_ns`
-    /// (`second_overflow()`, without its states in between).
+    /// Takes the leap second that is announced if the clock has passed its time since it showed `before_ns`. The
+    /// states are those of `second_overflow()`: an announcement is looked at once a second.
     fn leap(&mut self, before_ns: i64) {
-        let Some((leap_s, early_ns)) = self.leap_due() else {
-            self.leap_over = false;
-            return;
-        };
+        let due = self.leap_due();
+        if self.real_ns.div_euclid(1_000_000_000) != before_ns.div_euclid(1_000_000_000) {
+            self.leap_armed = due.is_some();
+            self.leap_lost &= due.is_some();
+            self.leap_over &= due.is_some();
+        }
+        let Some((leap_s, early_ns)) = due.filter(|_| self.leap_armed && !self.leap_lost) else { return };
         let day = |ns: i64| (ns + early_ns - LEAP_LATE_NS).div_euclid(DAY_NS);
         if !self.leap_over && day(self.real_ns) > day(before_ns) {
             self.real_ns += i64::from(leap_s) * 1_000_000_000;
@@ -144,7 +152,7 @@ impl State {
 
     /// The TAI offset as `do_adjtimex()` tells it: of a leap second that is due it knows before the clock does.
     fn told_tai_s(&self) -> i32 {
-        match self.leap_due().filter(|_| !self.leap_over) {
+        match self.leap_due().filter(|_| self.leap_armed && !self.leap_lost && !self.leap_over) {
             Some((leap_s, early_ns)) if (self.real_ns + early_ns).rem_euclid(DAY_NS) < LEAP_LATE_NS => {
                 self.tai_s - leap_s
             }
@@ -154,7 +162,9 @@ impl State {
 
     fn inject(&mut self, by_ns: i64) {
         self.real_ns += by_ns;
-        // ntp_clear(): whoever sets the clock makes it unsynchronised.
+        // ntp_clear(): whoever sets the clock makes it unsynchronised, and a leap second that is due is forgotten, but
+        // not that it was announced.
+        self.leap_lost |= self.leap_armed;
         self.status |= STA_UNSYNC;
         self.maxerror_us = ERROR_US_MAX as f64;
         self.esterror_us = ERROR_US_MAX;

@@ -3,6 +3,7 @@
 
 pub mod card;
 mod cards;
+mod commands;
 #[cfg(test)]
 mod fake_kernel;
 mod interference;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::io;
 
 pub use cards::{CardClock, CardEvent, CardMiss, CardTimes, CardView, Cards};
+pub use commands::Commands;
 pub use interference::Interference;
 pub use oscillator::Oscillator;
 pub use phc::{PhcEvent, PhcRelation, PhcTrack};
@@ -72,6 +74,11 @@ pub trait Clock: Send {
 
     /// What sort of clock this is.
     fn kind(&self) -> ClockKind;
+
+    /// For the system clock, the rates it was told lately: with them the kernel's stamps can be carried to raw time.
+    fn commands(&self) -> Option<&Commands> {
+        None
+    }
 
     /// For a virtual clock, how it has run lately against this machine's CLOCK_MONOTONIC_RAW: with it a bystander can
     /// compute what the clock showed at any recent instant.

@@ -18,7 +18,7 @@ use std::io;
 use std::path::Path;
 
 use super::source::{Machine, TimeSource};
-use super::{Clock, ClockKind, Interference};
+use super::{Clock, ClockKind, Commands, Interference};
 use crate::flow::{Correction, Leap, LeapNews, Reading};
 use crate::sys::caps::Capability;
 use crate::sys::lock::{ExclusiveLock, LockError};
@@ -34,6 +34,9 @@ const STATUS_INTERVAL_NS: i64 = 1_000_000_000;
 /// A clock that stands further from where it was let go was moved by somebody, ns: the kernel's multiplier strays by
 /// tens of nanoseconds.
 const MOVED_NS_MIN: f64 = 5_000.0;
+/// An announcement is taken back for this long, ns, after the clock was set: the kernel, which then forgets when the leap
+/// second is due, looks for an announcement once a second, and only a new one makes it count again.
+const LEAP_PAUSE_NS: i64 = 2_200_000_000;
 /// A move of the clock this close to a whole second, together with the TAI offset's, is a leap second, ns.
 const LEAP_NS_REACH: i64 = 400_000_000;
 /// The kernel may run the clock this much off the rate it was told (seconds per second).
@@ -74,9 +77,13 @@ pub struct SystemClock<T = KernelTimex, S = Machine> {
     /// Where the clock stood right after the last command, and the rate it was left with.
     left: Option<(Pair, KernelRate)>,
     interference: Option<Interference>,
+    /// The rates it was told lately.
+    commands: Commands,
     /// Both clocks at the last reading, and the kernel's TAI offset then, s.
     seen: Option<(Pair, i32)>,
     leap: LeapNews,
+    /// An announcement that the kernel is to be told at this raw time, ns.
+    leap_again: Option<(Leap, i64)>,
 }
 
 impl SystemClock {
@@ -111,9 +118,28 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
             reported: None,
             left: None,
             interference: None,
+            commands: Commands::default(),
             seen: None,
             leap: LeapNews::default(),
+            leap_again: None,
         })
+    }
+
+    /// Tells the kernel, now.
+    fn tell_leap(&mut self, leap: Leap) -> io::Result<()> {
+        let mut request = timex::empty();
+        timex::request_leap(
+            &mut request,
+            self.status,
+            match leap {
+                Leap::None => 0,
+                Leap::Insert => libc::STA_INS,
+                Leap::Delete => libc::STA_DEL,
+            },
+        );
+        self.timex.adjust(&mut request)?;
+        self.status = request.status;
+        Ok(())
     }
 
     /// What was done to the clock since the last command, if it stands at `now` and the kernel says `state`.
@@ -144,7 +170,7 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
         let mut pair = self.source.pair();
         let mut state = timex::empty();
         self.timex.adjust(&mut state)?;
-        let announced = announced(state.status);
+        let mut announced = announced(state.status);
         let (mut taken, mut tai_s) = (Leap::None, state.tai);
         if let Some((then, tai_then_s)) = self.seen.filter(|(_, then_s)| *then_s != tai_s) {
             // It may have happened between the two calls: only now both clocks are surely on the same side of it.
@@ -156,13 +182,22 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
             }
         }
         self.seen = Some((pair, tai_s));
-        self.leap = LeapNews { announced, taken };
         if let Some((left, _)) = &mut self.left {
             // The kernel was asked to: nobody has interfered.
             left.real_ns += taken.step_s() * 1_000_000_000;
         }
         self.interference = self.examine(&pair, &state);
         (self.rate, self.status) = (KernelRate::of(&state), state.status);
+        if announced != Leap::None && matches!(self.interference, Some(Interference::Moved(_))) {
+            self.tell_leap(Leap::None)?;
+            self.leap_again = Some((announced, pair.raw_ns + LEAP_PAUSE_NS));
+        }
+        if let Some((leap, _)) = self.leap_again.filter(|(_, due_ns)| pair.raw_ns >= *due_ns) {
+            self.leap_again = None;
+            self.tell_leap(leap)?;
+            announced = leap;
+        }
+        self.leap = LeapNews { announced: self.leap_again.map_or(announced, |(leap, _)| leap), taken };
         Ok(Reading { raw: RawTime::from_nanos(pair.raw_ns), clock: ClockTime::from_nanos(pair.real_ns) })
     }
 
@@ -188,6 +223,11 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
             || self
                 .reported
                 .is_none_or(|(at_ns, before)| synchronised != before || now_ns - at_ns >= STATUS_INTERVAL_NS);
+        let announced = announced(self.status);
+        if correction.step_ns != 0 && announced != Leap::None {
+            self.status &= !(libc::STA_INS | libc::STA_DEL);
+            self.leap_again = Some((announced, now_ns + LEAP_PAUSE_NS));
+        }
         if due {
             timex::request_status(&mut request, self.status, synchronised, correction.bound_ns, correction.sigma_ns);
         }
@@ -199,7 +239,12 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
         if due {
             self.reported = Some((now_ns, synchronised));
         }
-        self.left = Some((self.source.pair(), self.rate));
+        let after = self.source.pair();
+        if request.modes & libc::ADJ_FREQUENCY != 0 || self.left.is_none() {
+            // It took effect between the two readings.
+            self.commands.push(now_ns + (after.raw_ns - now_ns) / 2, self.rate.rate());
+        }
+        self.left = Some((after, self.rate));
         Ok(())
     }
 
@@ -220,23 +265,22 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
         self.interference.take()
     }
 
+    fn commands(&self) -> Option<&Commands> {
+        Some(&self.commands)
+    }
+
     fn leap(&self) -> LeapNews {
         self.leap
     }
 
     fn announce_leap(&mut self, leap: Leap) -> io::Result<()> {
-        let mut request = timex::empty();
-        timex::request_leap(
-            &mut request,
-            self.status,
-            match leap {
-                Leap::None => 0,
-                Leap::Insert => libc::STA_INS,
-                Leap::Delete => libc::STA_DEL,
-            },
-        );
-        self.timex.adjust(&mut request)?;
-        self.status = request.status;
+        match &mut self.leap_again {
+            Some((later, _)) if leap != Leap::None => *later = leap,
+            _ => {
+                self.leap_again = None;
+                self.tell_leap(leap)?;
+            }
+        }
         Ok(())
     }
 

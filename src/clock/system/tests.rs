@@ -191,6 +191,32 @@ fn a_leap_second_taken_by_the_kernel_is_told_once_and_is_nobodys_interference() 
 }
 
 #[test]
+fn a_clock_that_is_set_after_the_announcement_takes_its_leap_second_all_the_same() {
+    for foreign in [false, true] {
+        let mut bench = bench(|_| ());
+        before_midnight(&bench.kernel, 20 * SECOND_NS);
+        bench.tick(0.0);
+        bench.clock.announce_leap(Leap::Insert).unwrap();
+        (0..40).for_each(|_| drop(bench.tick(0.0)));
+        // The kernel forgets when it is due, and would remember only that it was announced.
+        if foreign {
+            bench.kernel.set(3_000_000);
+        } else {
+            bench.clock.apply(&correction(0.0, 3_000_000)).unwrap();
+        }
+        let (mut taken, mut withdrawn) = (0, 0);
+        for _ in 0..400 {
+            bench.tick(0.0);
+            taken += i32::from(bench.clock.leap().taken == Leap::Insert);
+            withdrawn += i32::from(bench.status() & STA_INS == 0);
+            assert_eq!(bench.clock.leap().announced, Leap::Insert, "nobody has to announce it again");
+        }
+        assert_eq!((taken, bench.kernel.with(|state| state.tai_s)), (1, 38), "foreign {foreign}");
+        assert!((30..40).contains(&withdrawn), "{withdrawn} ticks");
+    }
+}
+
+#[test]
 fn a_tai_offset_that_somebody_writes_is_no_leap_second_and_a_second_that_somebody_steps_neither() {
     for (tai_s, step_ns) in [(37, 0), (38, 0), (37, -SECOND_NS), (39, -SECOND_NS)] {
         let mut bench = bench(|_| ());
