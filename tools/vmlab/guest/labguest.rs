@@ -1,6 +1,7 @@
 //! The hand of tools/vmlab inside a guest: obeys the host over a virtio port, meets it in shared memory so that the two
 //! counters can be compared, shows the kernel's clock line by line, and plays the adversary (steps the guest's clock,
-//! sets its frequency) and whoever announces a leap second. One file without crates, built by plain `rustc`; it is never run on the machine itself.
+//! sets its frequency) and whoever announces a leap second. One file without crates, built by plain `rustc`; it is
+//! never run on the machine itself.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};

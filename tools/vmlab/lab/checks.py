@@ -93,16 +93,19 @@ def converged(lab, name, took_s, limit_ns, within_s):
 
 
 def steps_at_start(lab, started_s, until_s, threshold_ns, moved_ns):
-    """At most one step for each clock, and one for each that had clearly further to go than the threshold; only at
-    start. What comes after `until_s`, when something was done to the guests, is for other checks.
+    """At most one step for each clock, and one for each that had clearly further to go than the threshold, by what a
+    single exchange of these guests can be wrong; only at start. What comes after `until_s`, when something was done to
+    the guests, is for other checks.
     """
+    asymmetries = sorted(abs(exchange.asymmetry_ns) for exchange in lab.exchanges)
+    doubt_ns = max(0.5 * threshold_ns, 2 * asymmetries[int(len(asymmetries) * 0.9)] if asymmetries else 0)
     per_guest = {n: [] for n in range(len(lab.guests))}
     for at_s, n, step_ns in lab.sampler.steps:
         if started_s <= at_s < until_s:
             per_guest[n].append((at_s - started_s, step_ns))
     bad = []
     for n, steps in per_guest.items():
-        due = moved_ns[n] is not None and abs(moved_ns[n]) > 1.5 * threshold_ns
+        due = moved_ns[n] is not None and abs(moved_ns[n]) > threshold_ns + doubt_ns
         if len(steps) > 1 or (due and not steps) or any(at_s > 20 for at_s, _ in steps):
             bad.append(n)
     told = "; ".join(
@@ -110,7 +113,9 @@ def steps_at_start(lab, started_s, until_s, threshold_ns, moved_ns):
         for n, steps in per_guest.items()
     )
     return Check(
-        "steps.once", not bad, f"{told} (asked: one for whoever is {us(threshold_ns)} off, within 20 s; never two)"
+        "steps.once",
+        not bad,
+        f"{told} (asked: one for whoever is {us(threshold_ns + doubt_ns)} off, within 20 s; never two)",
     )
 
 

@@ -103,7 +103,8 @@ class Laboratory:
         self._forget()
         if self.booted:
             for guest in self.guests:
-                guest.ask("killall -9 llts chronyd; sleep 0.2; rm -rf /tmp/llts.log /tmp/record* /var/lib/llts /run/llts")
+                guest.ask("killall -9 llts chronyd; sleep 0.2")
+                guest.ask("rm -rf /tmp/llts.log /tmp/record* /var/lib/llts /run/llts")
                 guest.watched.clear()
             self.sampler = sampling.Sampler(self.guests, self.counter)
             return

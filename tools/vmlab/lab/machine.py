@@ -39,6 +39,14 @@ def dying_with_us(nice):
     return prepare
 
 
+def may_be(nice):
+    """Whether this user may start a program so nice."""
+    try:
+        return subprocess.run(["true"], preexec_fn=lambda: os.nice(nice)).returncode == 0
+    except subprocess.SubprocessError:
+        return False
+
+
 class Hub:
     """Joins the guests' networks: what one sends, all others receive."""
 
@@ -161,7 +169,7 @@ class Guest:
         self.memory = mmap.mmap(fd, MEMORY_MIB << 20)
         os.close(fd)
         self.log = open(path + ".log", "ab")
-        # What the offset was until a wake changed it: between which of the guest's counters that was, the offset before.
+        # What the offset was until a wake changed it: between which of the guest's counters that was, and the offset.
         self.eras = []
         self.started = self.counter.read()
         self.process = subprocess.Popen(
