@@ -58,16 +58,19 @@ impl Commands {
     /// The raw time at which the clock shows `ahead_ns` more than at `from_ns`. `None` as in [`Commands::gained_ns`].
     #[must_use]
     pub fn raw_after(&self, from_ns: i64, ahead_ns: i64) -> Option<i64> {
-        let mut raw_ns = from_ns.checked_add(ahead_ns)?;
+        let steady_ns = from_ns.checked_add(ahead_ns)?;
+        let oldest_ns = self.kept[..self.len].first()?.raw_ns;
+        let mut raw_ns = steady_ns;
         // Each turn leaves a tenth of the error at most, as no clock is slewed faster.
         for _ in 0..12 {
-            let next_ns = from_ns.checked_add(ahead_ns)? - self.gained_ns(from_ns, raw_ns)?.round() as i64;
-            if (next_ns - raw_ns).abs() <= 1 {
-                return Some(next_ns);
-            }
+            let next_ns = steady_ns - self.gained_ns(from_ns, raw_ns.max(oldest_ns))?.round() as i64;
+            let found = (next_ns - raw_ns).abs() <= 1;
             raw_ns = next_ns;
+            if found {
+                break;
+            }
         }
-        Some(raw_ns)
+        (raw_ns >= oldest_ns).then_some(raw_ns)
     }
 }
 

@@ -110,7 +110,8 @@ impl<S: TimeSource> StampConverter<S> {
     /// Reads both clocks anew.
     pub fn refresh(&mut self) {
         let pair = self.source.pair();
-        let jumped = self.has_jumped(&pair) && !(self.look_at_commands() && !self.has_jumped(&pair));
+        // A command may have come since it was last looked.
+        let jumped = self.has_jumped(&pair) && (!self.look_at_commands() || self.has_jumped(&pair));
         if pair.raw_ns >= self.trusted_from_raw_ns && jumped {
             self.jumps += 1;
             self.trusted_from_raw_ns = pair.raw_ns + DISTRUST_NS;
