@@ -81,6 +81,8 @@ pub(super) struct Control {
     /// Histograms that were emptied, to be filled again.
     spare: Option<(Box<HotLatencies>, Box<DisciplineLatencies>)>,
     machine: MachineWatch,
+    /// The last word about leap seconds.
+    leap_told: Option<Leap>,
     keeper: Option<Keeper>,
 }
 
@@ -169,6 +171,7 @@ impl Control {
             unprinted: Box::default(),
             spare: None,
             machine,
+            leap_told: None,
             keeper,
         };
         control.watch_discovery()?;
@@ -311,6 +314,8 @@ impl Control {
                     warn!("stepped the clock by {:+.6} s to the cluster's time", by_ns as f64 * 1e-9);
                     self.machine.explained(monotonic_now());
                 }
+                // Told at every tick to a clock to which somebody else keeps telling something else.
+                Note::LeapAnnounced(leap) if self.leap_told.replace(leap) == Some(leap) => {}
                 Note::LeapAnnounced(Leap::None) => info!("no leap second is announced to the clock any more"),
                 Note::LeapAnnounced(leap) => info!(
                     "references announce that a second is {} at the end of this UTC day: the clock has been told",
