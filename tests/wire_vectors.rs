@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use llts::flow::{Claim, Mapping, NodeState, Role, Stamp, StampClass};
+use llts::flow::{Claim, Leap, Mapping, NodeState, Role, Stamp, StampClass};
 use llts::unit::{BootId, ClusterId, KeyId, Name, NodeId, RawTime};
 use llts::wire::{DATAGRAM_LEN, Earlier, Identity, Keyring, Kind, Message};
 
@@ -79,6 +79,11 @@ fn message(f: &Fields) -> Message {
             bound_ns: float(f, "bound"),
             alive: number(f, "alive"),
             stamp_doubt_ns: number(f, "stamp_doubt"),
+            leap: [("none", Leap::None), ("insert", Leap::Insert), ("delete", Leap::Delete)]
+                .into_iter()
+                .find(|(name, _)| *name == f["leap"])
+                .unwrap()
+                .1,
         },
         name: Name::new(f["name"]),
     }
@@ -127,6 +132,7 @@ fn the_vectors_have_every_kind_and_every_class() {
         ("receive_class", &["user", "kernel", "nic"]),
         ("state", &["unset", "acquire", "track", "holdover"]),
         ("role", &["peer", "reference", "observer"]),
+        ("leap", &["none", "insert", "delete"]),
     ] {
         for value in values {
             assert!(vectors().iter().any(|(_, f)| f[name] == *value), "no vector has {name} = {value}");

@@ -19,8 +19,9 @@ FIELDS = [  # name, struct code; the order on the wire, big-endian, no padding
 CLASSES = {"user": 0, "kernel": 1, "nic": 2}
 STATES = {"unset": 0, "acquire": 1, "track": 2, "holdover": 3}
 ROLES = {"peer": 0, "reference": 1, "observer": 2}
+LEAPS = {"none": 0, "insert": 1, "delete": 2}
 KINDS = {"probe": 1, "reply": 2, "report": 3, "follow": 4}
-WORDS = ["receive_class", "promised_class", "earlier_class", "state", "role", "joining"]
+WORDS = ["receive_class", "promised_class", "earlier_class", "state", "role", "joining", "leap"]
 
 ORDINARY = {
     "key": bytes(range(32)).hex(), "key_id": 1, "cluster": "rack-7", "boot": 0x5EED0001, "sender": "db1",
@@ -30,6 +31,7 @@ ORDINARY = {
     "map_rate": 8_589_934_592, "map_fraction": 1 << 31, "wander": 2.0**-60, "boost": 1.5, "sigma": 812.25,
     "bound": 40_960.0, "alive": 5, "stamp_doubt": 640, "name": "db1", "receive_class": "kernel", "promised_class": "kernel",
     "earlier_class": "nic", "state": "track", "role": "peer", "joining": 0,
+    "leap": "none",
 }
 LOW, HIGH = -(2**63), 2**63 - 1
 VECTORS = [
@@ -67,6 +69,12 @@ VECTORS = [
         "kind": "follow", "sender": "zürich", "name": "zürich", "receive": -1, "transmit": -2, "earlier_transmit": -3,
         "map_epoch": -4, "map_offset": -5, "map_rate": -6, "map_fraction": 7,
     }),
+    ("a follow of a reference that knows of a leap second to come", {
+        "kind": "follow", "role": "reference", "sigma": 0.0, "bound": 0.0, "leap": "insert",
+    }),
+    ("a report of a reference that knows of a second left out", {
+        "kind": "report", "role": "reference", "sigma": 0.0, "bound": 0.0, "leap": "delete",
+    }),
 ]
 
 
@@ -87,6 +95,7 @@ def datagram(v: dict) -> bytes:
     wire["flags"] = (
         CLASSES[v["receive_class"]] | CLASSES[v["promised_class"]] << 2 | CLASSES[v["earlier_class"]] << 4
         | STATES[v["state"]] << 6 | ROLES[v["role"]] << 8 | v["joining"] << 10
+        | LEAPS[v["leap"]] << 11
     )
     body = struct.pack(">" + "".join(code for _, code in FIELDS), *(wire[name] for name, _ in FIELDS))
     assert len(body) == 160

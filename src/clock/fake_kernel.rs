@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use libc::{
     ADJ_ESTERROR, ADJ_FREQUENCY, ADJ_MAXERROR, ADJ_NANO, ADJ_OFFSET, ADJ_SETOFFSET, ADJ_STATUS, ADJ_TAI, ADJ_TICK,
-    EINVAL, EPERM, STA_NANO, STA_PLL, STA_UNSYNC,
+    EINVAL, EPERM, STA_DEL, STA_INS, STA_NANO, STA_PLL, STA_UNSYNC,
 };
 
 use super::source::TimeSource;
@@ -17,6 +17,10 @@ use crate::sys::timex::{ERROR_US_MAX, Timex};
 const READ_ONLY: i32 = 0xff00;
 /// The kernel cuts a frequency to this, 2^-16 ppm.
 const FREQUENCY_MAX: i64 = 500 << 16;
+/// A UTC day.
+const DAY_NS: i64 = 86_400_000_000_000;
+/// The kernel takes a leap second at its first tick of the new day, so much after it has begun, ns.
+const LEAP_LATE_NS: i64 = 4_000_000;
 /// What `maxerror` gains by itself, us a second.
 const ERROR_GROWTH_US: f64 = 500.0;
 
@@ -38,6 +42,11 @@ pub struct State {
     pub tai_s: i32,
     /// What the PLL has still to slew, ns.
     pub pll_ns: f64,
+    /// A leap second was taken, and its announcement still stands (`TIME_WAIT`): there is no other before it goes.
+    leap_over: bool,
+    /// It is counting down to one (`TIME_INS`, `TIME_DEL`), and has forgotten when because somebody set the clock.
+    leap_armed: bool,
+    leap_lost: bool,
     requests: Vec<libc::timex>,
 }
 
@@ -56,6 +65,9 @@ impl FakeKernel {
             esterror_us: ERROR_US_MAX,
             tai_s: 37,
             pll_ns: 0.0,
+            leap_over: false,
+            leap_armed: false,
+            leap_lost: false,
             requests: Vec::new(),
         })))
     }
@@ -77,7 +89,9 @@ impl FakeKernel {
                 gained_ns += slewed_ns;
             }
             let total_ns = state.real_frac_ns + gained_ns;
+            let before_ns = state.real_ns;
             state.real_ns += span_ns + total_ns.floor() as i64;
+            state.leap(before_ns);
             state.real_frac_ns = total_ns - total_ns.floor();
             state.maxerror_us += ERROR_GROWTH_US * span_ns as f64 * 1e-9;
             if state.maxerror_us >= ERROR_US_MAX as f64 {
@@ -92,6 +106,11 @@ impl FakeKernel {
         self.with(|state| state.inject(by_ns));
     }
 
+    /// The TAI offset that it tells, s.
+    pub fn tai_told(&self) -> i32 {
+        self.with(|state| state.told_tai_s())
+    }
+
     /// REALTIME now.
     pub fn real_ns(&self) -> i64 {
         self.with(|state| state.real_ns)
@@ -104,9 +123,48 @@ impl FakeKernel {
 }
 
 impl State {
+    /// What the announced leap does to the clock, s, and how long before midnight it is due, ns.
+    fn leap_due(&self) -> Option<(i32, i64)> {
+        match self.status & (STA_INS | STA_DEL) {
+            0 => None,
+            STA_INS => Some((-1, 0)),
+            _ => Some((1, 1_000_000_000)),
+        }
+    }
+
+    /// Takes the leap second that is announced if the clock has passed its time since it showed `before_ns`. The
+    /// states are those of `second_overflow()`: an announcement is looked at once a second.
+    fn leap(&mut self, before_ns: i64) {
+        let due = self.leap_due();
+        if self.real_ns.div_euclid(1_000_000_000) != before_ns.div_euclid(1_000_000_000) {
+            self.leap_armed = due.is_some();
+            self.leap_lost &= due.is_some();
+            self.leap_over &= due.is_some();
+        }
+        let Some((leap_s, early_ns)) = due.filter(|_| self.leap_armed && !self.leap_lost) else { return };
+        let day = |ns: i64| (ns + early_ns - LEAP_LATE_NS).div_euclid(DAY_NS);
+        if !self.leap_over && day(self.real_ns) > day(before_ns) {
+            self.real_ns += i64::from(leap_s) * 1_000_000_000;
+            self.tai_s -= leap_s;
+            self.leap_over = true;
+        }
+    }
+
+    /// The TAI offset as `do_adjtimex()` tells it: of a leap second that is due it knows before the clock does.
+    fn told_tai_s(&self) -> i32 {
+        match self.leap_due().filter(|_| self.leap_armed && !self.leap_lost && !self.leap_over) {
+            Some((leap_s, early_ns)) if (self.real_ns + early_ns).rem_euclid(DAY_NS) < LEAP_LATE_NS => {
+                self.tai_s - leap_s
+            }
+            _ => self.tai_s,
+        }
+    }
+
     fn inject(&mut self, by_ns: i64) {
         self.real_ns += by_ns;
-        // ntp_clear(): whoever sets the clock makes it unsynchronised.
+        // ntp_clear(): whoever sets the clock makes it unsynchronised, and a leap second that is due is forgotten, but
+        // not that it was announced.
+        self.leap_lost |= self.leap_armed;
         self.status |= STA_UNSYNC;
         self.maxerror_us = ERROR_US_MAX as f64;
         self.esterror_us = ERROR_US_MAX;
@@ -164,7 +222,7 @@ impl Timex for FakeKernel {
             }
             (request.freq, request.tick, request.status) = (state.frequency, state.tick_us, state.status);
             (request.maxerror, request.esterror) = (state.maxerror_us as i64, state.esterror_us);
-            request.tai = state.tai_s;
+            request.tai = state.told_tai_s();
             Ok(if state.status & STA_UNSYNC != 0 { libc::TIME_ERROR } else { libc::TIME_OK })
         })
     }

@@ -3,11 +3,13 @@
 
 pub mod card;
 mod cards;
+mod commands;
 #[cfg(test)]
 mod fake_kernel;
 mod interference;
 mod oscillator;
 mod phc;
+mod rivals;
 mod source;
 mod stamps;
 mod system;
@@ -17,15 +19,17 @@ use std::fmt;
 use std::io;
 
 pub use cards::{CardClock, CardEvent, CardMiss, CardTimes, CardView, Cards};
+pub use commands::Commands;
 pub use interference::Interference;
 pub use oscillator::Oscillator;
 pub use phc::{PhcEvent, PhcRelation, PhcTrack};
+pub use rivals::Rivals;
 pub use source::{Machine, TimeSource};
 pub use stamps::StampConverter;
-pub use system::{Leap, SYSTEM_LOCK_PATH, SystemClock, SystemClockError};
+pub use system::{SYSTEM_LOCK_PATH, SystemClock, SystemClockError};
 pub use virtual_clock::{SEGMENTS_KEPT, Segment, Segments, VirtualClock};
 
-use crate::flow::{Correction, Reading};
+use crate::flow::{Correction, Leap, LeapNews, Reading};
 
 /// A clock that this node delivers to its users, and that follows V.
 pub trait Clock: Send {
@@ -54,11 +58,27 @@ pub trait Clock: Send {
         None
     }
 
+    /// What the clock had to say of leap seconds at the last [`Clock::read`].
+    fn leap(&self) -> LeapNews {
+        LeapNews::default()
+    }
+
+    /// Tells the clock which leap second it has to take at the end of this UTC day; it takes it by itself.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    fn announce_leap(&mut self, leap: Leap) -> io::Result<()>;
+
     /// How much faster than raw the clock was last told to run, or was found running (seconds per second).
     fn rate(&self) -> f64;
 
     /// What sort of clock this is.
     fn kind(&self) -> ClockKind;
+
+    /// For the system clock, the rates it was told lately: with them the kernel's stamps can be carried to raw time.
+    fn commands(&self) -> Option<&Commands> {
+        None
+    }
 
     /// For a virtual clock, how it has run lately against this machine's CLOCK_MONOTONIC_RAW: with it a bystander can
     /// compute what the clock showed at any recent instant.

@@ -2,13 +2,15 @@
 //! REALTIME is steered by whoever steers it and may be set at any time; the raw scale must notice neither.
 //!
 //! Both clocks are read together (a bracket) at most every millisecond, and a stamp is carried over from the nearest
-//! bracket at the measured rate between the two clocks. When two brackets disagree by more than any steering explains,
-//! REALTIME was set: for a while every stamp is refused (the caller falls back on its own reading), because a stamp
-//! does not say on which side of the jump it was taken. What is not noticed: a jump of less than a millisecond
+//! bracket: at the rates that this program has told the clock, where it steers it, else at the measured rate. When two
+//! brackets disagree by more than steering explains, REALTIME was set: for a while every stamp is refused (the caller
+//! falls back on its own reading), because a stamp does not say on which side of the jump it was taken. What is not noticed: a jump of less than a millisecond
 //! backwards, during the millisecond until the next bracket.
 
+use super::commands::Commands;
 use super::oscillator::Oscillator;
 use super::source::{Machine, TimeSource};
+use crate::sys::seqlock::SeqReader;
 use crate::sys::time::Pair;
 use crate::unit::RawTime;
 
@@ -17,8 +19,10 @@ const BRACKET_AGE_NS_MAX: i64 = 1_000_000;
 /// The rate between the clocks is measured over at least this, ns: with 10 ns of noise at both ends it is good to
 /// 0.3 ppm, which is nothing over a bracket's age.
 const RATE_SPAN_NS: i64 = 50_000_000;
-/// Change of rate between two brackets that is still steering: the kernel's range is +-500 ppm.
+/// Change of rate between two brackets that is still steering by others: the kernel's range is +-500 ppm.
 const RATE_CHANGE_MAX: f64 = 1e-3;
+/// A clock strays by no more than this from the rate it was told by this program (seconds per second).
+const RATE_STRAY_MAX: f64 = 1e-6;
 /// Disagreement of two brackets that is never called a jump, beyond their widths, ns.
 const JUMP_NS_MIN: i64 = 2_000;
 /// Stamps are refused for this long after a jump, ns: longer than a packet waits to be read, and long enough to measure
@@ -41,6 +45,10 @@ pub struct StampConverter<S = Machine> {
     /// Machine raw time before which no stamp is believed.
     trusted_from_raw_ns: i64,
     jumps: u64,
+    /// What REALTIME is told by this program; `None` if it is not.
+    steering: Option<SeqReader<Commands>>,
+    commands: Commands,
+    commands_version: u64,
 }
 
 impl<S: TimeSource> StampConverter<S> {
@@ -55,7 +63,15 @@ impl<S: TimeSource> StampConverter<S> {
             rate: 0.0,
             trusted_from_raw_ns: i64::MIN,
             jumps: 0,
+            steering: None,
+            commands: Commands::default(),
+            commands_version: 0,
         }
+    }
+
+    /// From now on REALTIME is steered by this program, which tells how.
+    pub fn heed(&mut self, steering: SeqReader<Commands>) {
+        self.steering = Some(steering);
     }
 
     /// The node's raw time now.
@@ -72,7 +88,7 @@ impl<S: TimeSource> StampConverter<S> {
     /// The same on the machine's raw clock, ns, which a fake oscillator does not disturb.
     pub fn machine_raw(&mut self, real_ns: i64) -> Option<i64> {
         let now_ns = self.source.raw_ns();
-        if now_ns.wrapping_sub(self.latest.raw_ns) > BRACKET_AGE_NS_MAX {
+        if self.look_at_commands() || now_ns.wrapping_sub(self.latest.raw_ns) > BRACKET_AGE_NS_MAX {
             self.refresh();
         }
         let mut raw_ns = self.carried(real_ns);
@@ -94,7 +110,9 @@ impl<S: TimeSource> StampConverter<S> {
     /// Reads both clocks anew.
     pub fn refresh(&mut self) {
         let pair = self.source.pair();
-        if pair.raw_ns >= self.trusted_from_raw_ns && self.has_jumped(&pair) {
+        // A command may have come since it was last looked.
+        let jumped = self.has_jumped(&pair) && (!self.look_at_commands() || self.has_jumped(&pair));
+        if pair.raw_ns >= self.trusted_from_raw_ns && jumped {
             self.jumps += 1;
             self.trusted_from_raw_ns = pair.raw_ns + DISTRUST_NS;
             self.anchor = pair;
@@ -108,17 +126,30 @@ impl<S: TimeSource> StampConverter<S> {
         }
     }
 
+    /// Takes over what this program has told the clock since it was last asked; true if there is something new.
+    fn look_at_commands(&mut self) -> bool {
+        let Some(steering) = self.steering.as_ref().filter(|s| s.version() != self.commands_version) else {
+            return false;
+        };
+        (self.commands_version, self.commands) = (steering.version(), steering.read());
+        true
+    }
+
     /// Whether `pair` disagrees with the bracket before it by more than steering explains.
     fn has_jumped(&self, pair: &Pair) -> bool {
         let span_ns = pair.raw_ns - self.latest.raw_ns;
         let disagreement_ns = self.carried(pair.real_ns).wrapping_sub(pair.raw_ns).saturating_abs();
-        let steered_ns = (span_ns as f64 * RATE_CHANGE_MAX) as i64;
+        let known = self.commands.gained_ns(self.latest.raw_ns, pair.raw_ns).is_some();
+        let steered_ns = (span_ns as f64 * if known { RATE_STRAY_MAX } else { RATE_CHANGE_MAX }) as i64;
         disagreement_ns > JUMP_NS_MIN + steered_ns + (self.latest.width_ns + pair.width_ns) / 2
     }
 
     /// Machine raw time at the REALTIME `real_ns`, carried over from the latest bracket.
     fn carried(&self, real_ns: i64) -> i64 {
         let since_ns = real_ns.wrapping_sub(self.latest.real_ns);
+        if let Some(raw_ns) = self.commands.raw_after(self.latest.raw_ns, since_ns) {
+            return raw_ns;
+        }
         let gained_ns = (since_ns as f64 * self.rate).round() as i64;
         self.latest.raw_ns.wrapping_add(since_ns).wrapping_add(gained_ns)
     }
@@ -128,6 +159,7 @@ impl<S: TimeSource> StampConverter<S> {
 mod tests {
     use super::super::source::played::Played;
     use super::*;
+    use crate::sys::seqlock::seqlock;
 
     const REAL_AHEAD_NS: i64 = 1_790_000_000_000_000_000;
 
@@ -218,6 +250,32 @@ mod tests {
         }
         assert!(error_after(&machine, &mut converter, 20_000).unwrap().abs() <= 2);
         assert!(converter.jumps() <= 2);
+    }
+
+    #[test]
+    fn a_clock_that_this_program_slews_is_followed_to_the_nanosecond_and_no_stamp_is_lost() {
+        let (machine, mut converter) = converter();
+        let (mut writer, reader) = seqlock(Commands::default());
+        converter.heed(reader);
+        let mut commands = Commands::default();
+        for n in 0..4_000_i64 {
+            if n % 300 == 0 {
+                // A step by a tick's slew at ten percent, then less and less, as at a start.
+                let rate = 0.1 * 0.5_f64.powi((n / 300) as i32) * if n % 600 == 0 { 1.0 } else { -1.0 };
+                machine.slew(rate);
+                commands.push(converter.now().nanos(), rate);
+                writer.write(commands);
+            }
+            machine.advance(100_000);
+            let error_ns = error_after(&machine, &mut converter, 40_000).expect("it was told");
+            assert!(error_ns.abs() <= 2, "{error_ns} ns at {n}");
+        }
+        assert_eq!(converter.jumps(), 0);
+        // Somebody else's step is a jump as ever.
+        machine.step(40_000);
+        machine.advance(2_000_000);
+        assert_eq!(error_after(&machine, &mut converter, 20_000), None);
+        assert_eq!(converter.jumps(), 1);
     }
 
     #[test]

@@ -11,15 +11,15 @@
 //! rate and status, and the clock must stand where that command had let it go, within what the kernel's multiplier and
 //! the reading itself explain.
 //!
-//! Leap seconds can be announced, and the kernel's TAI offset is never touched. What is missing: V has no leap seconds,
-//! and nothing carries the delivered clock over one yet, so nothing in this program announces one.
+//! A leap second that is announced is the kernel's to take: it sets REALTIME at the end of the UTC day and its TAI offset
+//! with it, by which a leap is told from a setting of the clock by somebody. This program never writes the TAI offset.
 
 use std::io;
 use std::path::Path;
 
 use super::source::{Machine, TimeSource};
-use super::{Clock, ClockKind, Interference};
-use crate::flow::{Correction, Reading};
+use super::{Clock, ClockKind, Commands, Interference};
+use crate::flow::{Correction, Leap, LeapNews, Reading};
 use crate::sys::caps::Capability;
 use crate::sys::lock::{ExclusiveLock, LockError};
 use crate::sys::time::Pair;
@@ -34,20 +34,13 @@ const STATUS_INTERVAL_NS: i64 = 1_000_000_000;
 /// A clock that stands further from where it was let go was moved by somebody, ns: the kernel's multiplier strays by
 /// tens of nanoseconds.
 const MOVED_NS_MIN: f64 = 5_000.0;
+/// An announcement is taken back for this long, ns, after the clock was set: the kernel, which then forgets when the leap
+/// second is due, looks for an announcement once a second, and only a new one makes it count again.
+const LEAP_PAUSE_NS: i64 = 2_200_000_000;
+/// A move of the clock this close to a whole second, together with the TAI offset's, is a leap second, ns.
+const LEAP_NS_REACH: i64 = 400_000_000;
 /// The kernel may run the clock this much off the rate it was told (seconds per second).
 const RATE_STRAY_MAX: f64 = 1e-6;
-
-/// A leap second at the end of the UTC day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Leap {
-    /// None.
-    #[default]
-    None,
-    /// The day has a second more (`STA_INS`).
-    Insert,
-    /// The day has a second less (`STA_DEL`).
-    Delete,
-}
 
 /// Why the system clock is not ours to steer.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +77,13 @@ pub struct SystemClock<T = KernelTimex, S = Machine> {
     /// Where the clock stood right after the last command, and the rate it was left with.
     left: Option<(Pair, KernelRate)>,
     interference: Option<Interference>,
+    /// The rates it was told lately.
+    commands: Commands,
+    /// Both clocks at the last reading, and the kernel's TAI offset then, s.
+    seen: Option<(Pair, i32)>,
+    leap: LeapNews,
+    /// An announcement that the kernel is to be told at this raw time, ns.
+    leap_again: Option<(Leap, i64)>,
 }
 
 impl SystemClock {
@@ -118,15 +118,15 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
             reported: None,
             left: None,
             interference: None,
+            commands: Commands::default(),
+            seen: None,
+            leap: LeapNews::default(),
+            leap_again: None,
         })
     }
 
-    /// Announces the leap second at the end of this UTC day, or takes the announcement back; says nothing of whether
-    /// the clock is synchronised.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn announce_leap(&mut self, leap: Leap) -> io::Result<()> {
+    /// Tells the kernel, now.
+    fn tell_leap(&mut self, leap: Leap) -> io::Result<()> {
         let mut request = timex::empty();
         timex::request_leap(
             &mut request,
@@ -167,11 +167,37 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
 
 impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
     fn read(&mut self) -> io::Result<Reading> {
-        let pair = self.source.pair();
+        let mut pair = self.source.pair();
         let mut state = timex::empty();
         self.timex.adjust(&mut state)?;
+        let mut announced = announced(state.status);
+        let (mut taken, mut tai_s) = (Leap::None, state.tai);
+        if let Some((then, tai_then_s)) = self.seen.filter(|(_, then_s)| *then_s != tai_s) {
+            // It may have happened between the two calls: only now both clocks are surely on the same side of it.
+            pair = self.source.pair();
+            taken = leap_between(&then, &pair, tai_s.wrapping_sub(tai_then_s));
+            if taken == Leap::None && i64::from(tai_s.wrapping_sub(tai_then_s)) == -announced.step_s() {
+                // The kernel says so from the first nanosecond of the new day on, and moves the clock at its next tick.
+                tai_s = tai_then_s;
+            }
+        }
+        self.seen = Some((pair, tai_s));
+        if let Some((left, _)) = &mut self.left {
+            // The kernel was asked to: nobody has interfered.
+            left.real_ns += taken.step_s() * 1_000_000_000;
+        }
         self.interference = self.examine(&pair, &state);
         (self.rate, self.status) = (KernelRate::of(&state), state.status);
+        if announced != Leap::None && matches!(self.interference, Some(Interference::Moved(_))) {
+            self.tell_leap(Leap::None)?;
+            self.leap_again = Some((announced, pair.raw_ns + LEAP_PAUSE_NS));
+        }
+        if let Some((leap, _)) = self.leap_again.filter(|(_, due_ns)| pair.raw_ns >= *due_ns) {
+            self.leap_again = None;
+            self.tell_leap(leap)?;
+            announced = leap;
+        }
+        self.leap = LeapNews { announced: self.leap_again.map_or(announced, |(leap, _)| leap), taken };
         Ok(Reading { raw: RawTime::from_nanos(pair.raw_ns), clock: ClockTime::from_nanos(pair.real_ns) })
     }
 
@@ -197,6 +223,11 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
             || self
                 .reported
                 .is_none_or(|(at_ns, before)| synchronised != before || now_ns - at_ns >= STATUS_INTERVAL_NS);
+        let announced = announced(self.status);
+        if correction.step_ns != 0 && announced != Leap::None {
+            self.status &= !(libc::STA_INS | libc::STA_DEL);
+            self.leap_again = Some((announced, now_ns + LEAP_PAUSE_NS));
+        }
         if due {
             timex::request_status(&mut request, self.status, synchronised, correction.bound_ns, correction.sigma_ns);
         }
@@ -208,7 +239,12 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
         if due {
             self.reported = Some((now_ns, synchronised));
         }
-        self.left = Some((self.source.pair(), self.rate));
+        let after = self.source.pair();
+        if request.modes & libc::ADJ_FREQUENCY != 0 || self.left.is_none() {
+            // It took effect between the two readings.
+            self.commands.push(now_ns + (after.raw_ns - now_ns) / 2, self.rate.rate());
+        }
+        self.left = Some((after, self.rate));
         Ok(())
     }
 
@@ -229,6 +265,25 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
         self.interference.take()
     }
 
+    fn commands(&self) -> Option<&Commands> {
+        Some(&self.commands)
+    }
+
+    fn leap(&self) -> LeapNews {
+        self.leap
+    }
+
+    fn announce_leap(&mut self, leap: Leap) -> io::Result<()> {
+        match &mut self.leap_again {
+            Some((later, _)) if leap != Leap::None => *later = leap,
+            _ => {
+                self.leap_again = None;
+                self.tell_leap(leap)?;
+            }
+        }
+        Ok(())
+    }
+
     fn rate(&self) -> f64 {
         self.rate.rate()
     }
@@ -236,6 +291,30 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
     fn kind(&self) -> ClockKind {
         ClockKind::System
     }
+}
+
+/// The announcement in the kernel's status.
+fn announced(status: i32) -> Leap {
+    if status & libc::STA_INS != 0 {
+        Leap::Insert
+    } else if status & libc::STA_DEL != 0 {
+        Leap::Delete
+    } else {
+        Leap::None
+    }
+}
+
+/// The leap second that was taken between two readings, if the kernel's TAI offset has grown by `tai_s` meanwhile: the
+/// clock must have moved too, for others write that offset by hand.
+fn leap_between(then: &Pair, now: &Pair, tai_s: i32) -> Leap {
+    let leap = match tai_s {
+        1 => Leap::Insert,
+        -1 => Leap::Delete,
+        _ => return Leap::None,
+    };
+    let gained_ns = now.real_ns.wrapping_sub(then.real_ns).wrapping_sub(now.raw_ns.wrapping_sub(then.raw_ns));
+    let beside_ns = gained_ns.wrapping_sub(leap.step_s() * 1_000_000_000);
+    if beside_ns.saturating_abs() <= LEAP_NS_REACH { leap } else { Leap::None }
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ use std::io;
 use super::oscillator::Oscillator;
 use super::source::{Machine, TimeSource};
 use super::{Clock, ClockKind};
-use crate::flow::{Correction, Reading};
+use crate::flow::{Correction, Leap, LeapNews, Reading};
 use crate::unit::ClockTime;
 
+/// A UTC day, ns.
+const DAY_NS: i64 = 86_400_000_000_000;
 /// Pieces kept: half a second of steering at 16 a second.
 pub const SEGMENTS_KEPT: usize = 8;
 
@@ -107,6 +109,9 @@ pub struct VirtualClock<S = Machine> {
     segments: Segments,
     /// As last commanded, against the node's raw time.
     rate: f64,
+    leap: LeapNews,
+    /// What the clock shows when the announced leap is due, ns.
+    leap_due_ns: i64,
 }
 
 impl<S: TimeSource> VirtualClock<S> {
@@ -119,14 +124,36 @@ impl<S: TimeSource> VirtualClock<S> {
             clock_frac_ns: 0.0,
             rate: oscillator.drift(),
         };
-        VirtualClock { source, oscillator, segments: Segments::new(first), rate: 0.0 }
+        VirtualClock {
+            source,
+            oscillator,
+            segments: Segments::new(first),
+            rate: 0.0,
+            leap: LeapNews::default(),
+            leap_due_ns: i64::MAX,
+        }
+    }
+
+    /// What the clock shows, after the leap second that was due by then.
+    fn shown(&mut self, machine_raw_ns: i64) -> (i64, f64) {
+        let (clock_ns, clock_frac_ns) = self.segments.newest().clock_at(machine_raw_ns);
+        if clock_ns < self.leap_due_ns {
+            return (clock_ns, clock_frac_ns);
+        }
+        self.leap_due_ns = i64::MAX;
+        self.leap.taken = self.leap.announced;
+        let clock_ns = clock_ns + self.leap.taken.step_s() * 1_000_000_000;
+        let rate = self.segments.newest().rate;
+        self.segments.push(Segment { machine_raw_ns, clock_ns, clock_frac_ns, rate });
+        (clock_ns, clock_frac_ns)
     }
 }
 
 impl<S: TimeSource> Clock for VirtualClock<S> {
     fn read(&mut self) -> io::Result<Reading> {
         let machine_raw_ns = self.source.raw_ns();
-        let (clock_ns, _) = self.segments.newest().clock_at(machine_raw_ns);
+        self.leap.taken = Leap::None;
+        let (clock_ns, _) = self.shown(machine_raw_ns);
         Ok(Reading { raw: self.oscillator.node_raw(machine_raw_ns), clock: ClockTime::from_nanos(clock_ns) })
     }
 
@@ -151,6 +178,25 @@ impl<S: TimeSource> Clock for VirtualClock<S> {
     }
 
     fn release(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn leap(&self) -> LeapNews {
+        self.leap
+    }
+
+    fn announce_leap(&mut self, leap: Leap) -> io::Result<()> {
+        if leap == self.leap.announced {
+            return Ok(());
+        }
+        self.leap.announced = leap;
+        let (clock_ns, _) = self.segments.newest().clock_at(self.source.raw_ns());
+        let midnight_ns = clock_ns - clock_ns.rem_euclid(DAY_NS) + DAY_NS;
+        self.leap_due_ns = match leap {
+            Leap::None => i64::MAX,
+            Leap::Insert => midnight_ns,
+            Leap::Delete => midnight_ns - 1_000_000_000,
+        };
         Ok(())
     }
 
@@ -189,6 +235,27 @@ mod tests {
 
     fn shown_ns(clock: &mut VirtualClock<Played>) -> i64 {
         clock.read().unwrap().clock.nanos()
+    }
+
+    #[test]
+    fn a_leap_second_is_taken_at_the_end_of_the_day_once_and_told_once() {
+        let midnight_ns = (REAL_AHEAD_NS / DAY_NS + 1) * DAY_NS;
+        for (leap, due_ns) in
+            [(Leap::Insert, midnight_ns), (Leap::Delete, midnight_ns - SECOND_NS), (Leap::None, midnight_ns)]
+        {
+            let (machine, mut clock) = clock(0, 0.0);
+            clock.announce_leap(leap).unwrap();
+            machine.advance(due_ns - 1 - shown_ns(&mut clock));
+            assert_eq!((shown_ns(&mut clock), clock.leap().taken), (due_ns - 1, Leap::None));
+            machine.advance(1);
+            let leapt_ns = due_ns + leap.step_s() * SECOND_NS;
+            assert_eq!((shown_ns(&mut clock), clock.leap()), (leapt_ns, LeapNews { announced: leap, taken: leap }));
+            // The second that comes twice is not taken for its end again.
+            machine.advance(3 * SECOND_NS);
+            assert_eq!((shown_ns(&mut clock), clock.leap().taken), (leapt_ns + 3 * SECOND_NS, Leap::None));
+            clock.announce_leap(Leap::None).unwrap();
+            assert_eq!(clock.leap().announced, Leap::None);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::clock::card::CardReceive;
 use crate::sys::caps::CapabilitySet;
 use crate::sys::nic::{StampAbility, StampConfig};
+use crate::sys::process::Process;
 
 /// Everything that was looked at.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +21,7 @@ pub struct Facts {
     /// What a container or a service manager takes away.
     pub limits: LimitFacts,
     /// Other programs that keep time here.
-    pub daemons: Vec<Daemon>,
+    pub daemons: Vec<Process>,
     /// The UDP port of a node.
     pub port: PortFacts,
     /// A packet to oneself over loopback.
@@ -62,15 +63,6 @@ pub struct LimitFacts {
     pub priority_max: u64,
 }
 
-/// A program that keeps time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Daemon {
-    /// Its process.
-    pub pid: u32,
-    /// Its name as the kernel has it.
-    pub name: String,
-}
-
 /// Whether a node could have its port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PortFacts {
@@ -82,7 +74,7 @@ pub enum PortFacts {
         /// The port.
         port: u16,
         /// Its holder.
-        by: Option<Daemon>,
+        by: Option<Process>,
     },
     /// It cannot be opened: the system's sentence.
     Refused(String),

@@ -8,9 +8,7 @@ mod probe;
 mod survey;
 mod text;
 
-pub use facts::{
-    CpuFacts, Daemon, DeviceFacts, Facts, InterfaceFacts, LimitFacts, PhcFacts, PortFacts, PowerFacts, Probed,
-};
+pub use facts::{CpuFacts, DeviceFacts, Facts, InterfaceFacts, LimitFacts, PhcFacts, PortFacts, PowerFacts, Probed};
 pub use judge::{Finding, Level, judge, verdict};
 pub use survey::{Scope, survey};
 pub use text::{document, report_text};

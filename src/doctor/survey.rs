@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::facts::{CpuFacts, Daemon, DeviceFacts, Facts, InterfaceFacts, LimitFacts, PhcFacts, PortFacts, PowerFacts};
+use super::facts::{CpuFacts, DeviceFacts, Facts, InterfaceFacts, LimitFacts, PhcFacts, PortFacts, PowerFacts};
 use super::probe;
-use crate::clock::card;
+use crate::clock::{Rivals, card};
 use crate::sys::nic::{self, KernelNics, NicDriver};
+use crate::sys::process::{PROC, Process, processes};
 use crate::sys::ptp::{PtpClock, device_path};
 use crate::sys::socket::{OpenError, SocketOptions, StampedSocket};
 use crate::sys::timex::{self, KernelTimex, Timex};
@@ -27,20 +28,6 @@ pub struct Scope {
     pub peer: Option<SocketAddr>,
 }
 
-/// Programs that keep time, as the kernel names their processes.
-const TIME_DAEMONS: [&str; 11] = [
-    "chronyd",
-    "systemd-timesyn",
-    "systemd-timesyncd",
-    "ntpd",
-    "ntp-daemon",
-    "openntpd",
-    "ptp4l",
-    "phc2sys",
-    "ts2phc",
-    "timemaster",
-    "sptp",
-];
 /// Readings of a card's clock and the pause between two of them.
 const READINGS: usize = 6;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -63,7 +50,6 @@ pub fn survey(scope: &Scope) -> Facts {
         .filter(|address| address.running)
         .map(|address| address.device)
         .collect();
-    let daemons = processes();
     Facts {
         clock_source: word("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         adjtimex: KernelTimex.adjust(&mut timex::empty()).err().map(|error| error.raw_os_error().unwrap_or(0)),
@@ -75,26 +61,13 @@ pub fn survey(scope: &Scope) -> Facts {
         loopback: probe::loopback(),
         interfaces: names.iter().map(|name| interface(name, running.contains(name), scope.peer)).collect(),
         phcs: phcs(),
-        daemons: daemons.into_iter().filter(|daemon| TIME_DAEMONS.contains(&daemon.name.as_str())).collect(),
+        daemons: Rivals::of_this_machine().into_processes(),
     }
 }
 
 fn word(path: impl AsRef<Path>) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
-/// Every process and its name.
-fn processes() -> Vec<Daemon> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut found: Vec<Daemon> = entries
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            Some(Daemon { pid, name: word(entry.path().join("comm"))? })
-        })
-        .collect();
-    found.sort_by_key(|daemon| daemon.pid);
-    found
 }
 
 fn power(root: &Path) -> PowerFacts {
@@ -175,17 +148,17 @@ fn port(listen: SocketAddr) -> PortFacts {
 }
 
 /// The process that has a UDP port, if this user may see it.
-fn holder(port: u16) -> Option<Daemon> {
+fn holder(port: u16) -> Option<Process> {
     let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     let inodes: Vec<String> = tables.iter().flat_map(|table| inodes_of(table, port)).collect();
-    let has = |daemon: &Daemon| {
+    let has = |daemon: &Process| {
         let handles = fs::read_dir(format!("/proc/{}/fd", daemon.pid)).into_iter().flatten().flatten();
         handles.filter_map(|handle| fs::read_link(handle.path()).ok()).any(|target| {
             let target = target.to_string_lossy().into_owned();
             inodes.iter().any(|inode| target == format!("socket:[{inode}]"))
         })
     };
-    processes().into_iter().find(has)
+    processes(Path::new(PROC)).into_iter().find(has)
 }
 
 /// The inodes of the sockets of a table of the kernel that are bound to `port`.

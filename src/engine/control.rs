@@ -29,7 +29,7 @@ use super::status_socket::StatusSocket;
 use crate::clock::{CardEvent, PhcEvent};
 use crate::discovery::Discovery;
 use crate::exchange::Roster;
-use crate::flow::NodeState;
+use crate::flow::{Leap, NodeState};
 use crate::report::{DisciplineLatencies, HotLatencies, Latencies, RecordWriter, print_latencies};
 use crate::sys::seqlock::SeqWriter;
 use crate::sys::time::monotonic_now;
@@ -81,6 +81,8 @@ pub(super) struct Control {
     /// Histograms that were emptied, to be filled again.
     spare: Option<(Box<HotLatencies>, Box<DisciplineLatencies>)>,
     machine: MachineWatch,
+    /// The last word about leap seconds.
+    leap_told: Option<Leap>,
     keeper: Option<Keeper>,
 }
 
@@ -169,6 +171,7 @@ impl Control {
             unprinted: Box::default(),
             spare: None,
             machine,
+            leap_told: None,
             keeper,
         };
         control.watch_discovery()?;
@@ -309,6 +312,17 @@ impl Control {
                 }
                 Note::Stepped(by_ns) => {
                     warn!("stepped the clock by {:+.6} s to the cluster's time", by_ns as f64 * 1e-9);
+                    self.machine.explained(monotonic_now());
+                }
+                // Told at every tick to a clock to which somebody else keeps telling something else.
+                Note::LeapAnnounced(leap) if self.leap_told.replace(leap) == Some(leap) => {}
+                Note::LeapAnnounced(Leap::None) => info!("no leap second is announced to the clock any more"),
+                Note::LeapAnnounced(leap) => info!(
+                    "references announce that a second is {} at the end of this UTC day: the clock has been told",
+                    if leap == Leap::Insert { "inserted" } else { "left out" }
+                ),
+                Note::LeapTaken(leap) => {
+                    info!("the clock has taken a leap second: {:+} s, as announced", leap.step_s());
                     self.machine.explained(monotonic_now());
                 }
                 Note::Interference(interference) => self.machine.interference(interference, monotonic_now()),

@@ -12,8 +12,8 @@ use super::OnConflict;
 use super::notes::{Note, NoteSender};
 use super::ring::RingReceiver;
 use super::snapshot::NodeSnapshot;
-use crate::clock::{CardTimes, Cards, Clock, Interference};
-use crate::flow::{Claim, Event, Exchange, PeerIdentity};
+use crate::clock::{CardTimes, Cards, Clock, Commands, Interference};
+use crate::flow::{Claim, Event, Exchange, Leap, PeerIdentity};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::tuning::Tuning;
 use crate::pipeline::{ClockRefusal, Pipeline, Upheaval};
@@ -37,6 +37,8 @@ pub struct Lines {
     pub claim: SeqWriter<Claim>,
     /// What the cards' clocks show, to the hot thread.
     pub cards: SeqWriter<CardTimes>,
+    /// What the system clock is told, to the hot thread.
+    pub commands: SeqWriter<Commands>,
     /// Limits that may change while it runs, from the control thread.
     pub tuning: SeqReader<Tuning>,
     /// What is shown, to the control thread.
@@ -177,6 +179,11 @@ impl Discipline {
         let told = self.look_at_the_machine();
         let reading = self.clock.read()?;
         let interference = self.clock.interference();
+        let news = self.clock.leap();
+        if news.taken != Leap::None {
+            self.lines.notes.send(Note::LeapTaken(news.taken));
+        }
+        self.pipeline.on_leap(news);
         // A clock that the kernel sets on waking, or that runs by another oscillator, is nobody's interference.
         if let Some(interference) = interference.filter(|_| self.steering && !told) {
             self.meet(interference)?;
@@ -188,9 +195,19 @@ impl Discipline {
         }
         self.steering = tick.correction.is_some();
         if let Some(correction) = &tick.correction {
-            match self.clock.apply(correction) {
+            let applied = self.clock.apply(correction);
+            if let Some(commands) = self.clock.commands() {
+                self.lines.commands.write(*commands);
+            }
+            match applied {
                 Ok(()) if correction.step_ns != 0 => self.lines.notes.send(Note::Stepped(correction.step_ns)),
                 Ok(()) => {}
+                Err(error) => self.lines.notes.send(Note::ClockFailed(error.raw_os_error().unwrap_or(0))),
+            }
+        }
+        if let Some(leap) = tick.leap {
+            match self.clock.announce_leap(leap) {
+                Ok(()) => self.lines.notes.send(Note::LeapAnnounced(leap)),
                 Err(error) => self.lines.notes.send(Note::ClockFailed(error.raw_os_error().unwrap_or(0))),
             }
         }

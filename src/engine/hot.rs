@@ -16,7 +16,7 @@ use super::PollMode;
 use super::reload::HotKeys;
 use super::ring::RingSender;
 use super::tickets::{KernelStamp, Ticket, Tickets};
-use crate::clock::{CardMiss, CardTimes, Machine, Oscillator, StampConverter};
+use crate::clock::{CardMiss, CardTimes, Commands, Machine, Oscillator, StampConverter};
 use crate::exchange::{Counters, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Stamp, StampClass};
 use crate::limits::HYBRID_SPIN_NS;
@@ -85,6 +85,8 @@ pub struct Lines {
     pub roster: SeqReader<Roster>,
     /// What the cards' clocks show, from the discipline thread; `None` if no card stamps for this node.
     pub cards: Option<SeqReader<CardTimes>>,
+    /// What the system clock is told, from the discipline thread; `None` if this node does not steer it.
+    pub commands: Option<SeqReader<Commands>>,
     /// Other keys, from the control thread, and where the old ones go.
     pub keys: HotKeys,
     /// What is told to the control thread.
@@ -161,8 +163,12 @@ impl Hot {
     ) -> io::Result<Self> {
         assert_ne!(mode, PollMode::Auto, "the mode is chosen before the thread starts");
         poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), SOCKET, Interest::READABLE)?;
+        let mut converter = StampConverter::new(Machine, oscillator);
+        if let Some(commands) = &lines.commands {
+            converter.heed(commands.clone());
+        }
         Ok(Hot {
-            converter: StampConverter::new(Machine, oscillator),
+            converter,
             socket,
             protocol,
             oscillator,

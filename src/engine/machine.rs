@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{debug, warn};
 
-use super::rivals::Rivals;
-use crate::clock::Interference;
+use crate::clock::{Interference, Rivals};
 use crate::sys::clock_set::ClockSetWatch;
 
 const CLOCK_SOURCE_PATH: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";

@@ -17,7 +17,6 @@ mod poll_mode;
 mod privileges;
 mod reload;
 mod ring;
-mod rivals;
 pub mod saturn;
 mod service;
 mod settings;

@@ -4,7 +4,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock::{CardEvent, Interference};
-use crate::flow::{Exchange, NodeState, PeerIdentity};
+use crate::flow::{Exchange, Leap, NodeState, PeerIdentity};
 use crate::limits::NOTES;
 use crate::pipeline::Upheaval;
 
@@ -30,6 +30,10 @@ pub enum Note {
     },
     /// The clock was stepped, ns forward.
     Stepped(i64),
+    /// The clock has been told of this leap second at the end of the day, or that there is none.
+    LeapAnnounced(Leap),
+    /// The clock has taken this leap second.
+    LeapTaken(Leap),
     /// Somebody else was at the clock.
     Interference(Interference),
     /// Everything known of the peers was dropped.

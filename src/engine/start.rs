@@ -26,12 +26,11 @@ use super::poll_mode::{self, Chosen};
 use super::privileges::{self, Needs, Plan};
 use super::reload::{Configuration, Reloading, Reread};
 use super::ring::ring;
-use super::rivals::Rivals;
 use super::snapshot::NodeSnapshot;
 use super::stamping::{self, ShownCard, Stamping, Wanted};
 use super::{ClockChoice, KeySource, OnConflict, PollMode, Settings, Timestamps};
 use super::{logging, reload};
-use crate::clock::{Clock, Machine, Oscillator, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
+use crate::clock::{Clock, Commands, Machine, Oscillator, Rivals, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
 use crate::discovery::{self, Dirs, Discovery, StaticPeer, prepare_dir, prepare_dir_for};
 use crate::exchange::{self, Protocol, Roster};
 use crate::flow::{Claim, Correction, Mapping, Role, StampClass};
@@ -200,6 +199,7 @@ fn start(
     let (claim_writer, claim_reader) = seqlock(claim);
     let (roster_writer, roster_reader) = seqlock(Roster::default());
     let (cards_writer, cards_reader) = seqlock(cards.times());
+    let (commands_writer, commands_reader) = seqlock(Commands::default());
     let (report_writer, report_reader) = seqlock(HotReport::default());
     let (state_writer, state_reader) = seqlock(NodeSnapshot::new(&pipeline, clock.segments()));
     let (ring_sender, ring_receiver) = ring();
@@ -219,6 +219,7 @@ fn start(
         claim: claim_reader,
         roster: roster_reader,
         cards: (!cards.is_empty()).then_some(cards_reader),
+        commands: steers_system.then_some(commands_reader),
         keys: hot_keys,
         report: report_writer,
         ring: ring_sender,
@@ -231,6 +232,7 @@ fn start(
         ring: ring_receiver,
         claim: claim_writer,
         cards: cards_writer,
+        commands: commands_writer,
         tuning,
         state: state_writer,
         notes: note_sender,

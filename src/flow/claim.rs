@@ -1,6 +1,6 @@
 //! What a node says of itself in every packet: its mapping, how sure it is, what part it plays.
 
-use super::Mapping;
+use super::{Leap, Mapping};
 use crate::unit::RawTime;
 
 /// How far a node has come.
@@ -105,6 +105,8 @@ pub struct Claim {
     /// By how much its stamps can be wrong beyond the delays that they measure, ns: the error with which a card's clock
     /// is brought to its raw time. 0 for stamps of the kernel and of the program.
     pub stamp_doubt_ns: u16,
+    /// The leap second that its clock will take at the end of this UTC day. Only a reference knows of one.
+    pub leap: Leap,
 }
 
 impl Claim {
@@ -123,6 +125,7 @@ impl Claim {
             bound_ns: f32::INFINITY,
             alive: 1,
             stamp_doubt_ns: 0,
+            leap: Leap::None,
         }
     }
 

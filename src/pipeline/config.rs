@@ -2,7 +2,7 @@
 
 use crate::consensus::Algorithm;
 use crate::filter::Outcome;
-use crate::flow::{Claim, Correction, NodeState, Role, Verdict};
+use crate::flow::{Claim, Correction, Leap, NodeState, Role, Verdict};
 use crate::limits::{PEERS_MAX, RATE_HZ_DEFAULT, TICK_NS};
 use crate::steering::{Limits, Refusal};
 use crate::unit::NodeId;
@@ -67,6 +67,8 @@ pub struct Tick {
     pub upheaval: Option<Upheaval>,
     /// The clock would have to be moved further than allowed: the node is to end.
     pub refusal: Option<Refusal>,
+    /// What the delivered clock is to be told of the end of this UTC day, if it does not know.
+    pub leap: Option<Leap>,
 }
 
 /// What became of an exchange that was handed in.

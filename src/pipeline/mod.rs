@@ -26,6 +26,7 @@ mod conduct;
 mod config;
 mod exercise;
 mod follow;
+mod leap;
 mod median;
 mod peer;
 mod promise;
@@ -41,7 +42,7 @@ mod testbed;
 mod tests;
 
 use crate::consensus::{Consensus, View, Voice};
-use crate::flow::{Claim, Correction, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Verdict};
+use crate::flow::{Claim, Correction, Exchange, Leap, Mapping, NodeState, PeerIdentity, Reading, Role, Verdict};
 use crate::limits::{PEERS_MAX, STAMP_DOUBT_NS_MAX};
 use crate::steering::{Guard, Happening, Mode, Refusal, Signs};
 use crate::unit::{PeerSlot, RawTime};
@@ -58,6 +59,7 @@ pub use upheaval::Upheaval;
 
 use conduct::Conduct;
 use follow::{Follower, lag_ns};
+use leap::LeapWatch;
 use peer::{Peer, V_RATE_MAX};
 use promise::{Promise, reach};
 use standing::{Situation, settled};
@@ -131,6 +133,7 @@ pub struct Pipeline {
     /// Nothing small can be promised at this tick.
     doubtful: bool,
     refusal: Option<Refusal>,
+    leap: LeapWatch,
 }
 
 impl Pipeline {
@@ -178,6 +181,7 @@ impl Pipeline {
             doubt: None,
             doubtful: false,
             refusal: None,
+            leap: LeapWatch::default(),
         };
         pipeline.publish();
         pipeline
@@ -231,8 +235,9 @@ impl Pipeline {
         } else {
             self.follower.forget();
         }
+        let blurred = self.blurs_seconds(now.raw);
         for peer in &mut self.peers {
-            peer.carry(now.raw, &self.mapping);
+            peer.carry(now.raw, &self.mapping, blurred);
         }
 
         let own_counts = self.judge(now.raw);
@@ -246,13 +251,15 @@ impl Pipeline {
 
         let fallen = (before != self.state()).then_some((before, self.state()));
         let changed = self.transit(&verdict, now.raw, dt_s).or(fallen);
+        self.hear_of_leaps(now.raw);
         self.settle_anchor(verdict.phase_ns, dt_s);
         self.guard.ticked(dt_s);
         self.learn_oscillator();
         self.promise(&verdict, now.raw, gap_ns.max(0) as f64 * 1e-9);
         let correction = self.correct(&verdict, changed);
+        let leap = correction.and_then(|_| self.leap.command());
         self.publish();
-        Tick { correction, claim: self.claim, changed, verdict, upheaval, refusal: self.refusal }
+        Tick { correction, claim: self.claim, changed, verdict, upheaval, refusal: self.refusal, leap }
     }
 
     /// Fills a snapshot of the node and its peers at the last tick.
@@ -585,6 +592,7 @@ impl Pipeline {
             bound_ns: if reference { 0.0 } else { self.bound_ns(lag_ns) as f32 },
             alive: self.alive.max(1) as u16,
             stamp_doubt_ns: self.stamp_doubt_ns,
+            leap: if reference { self.leap.own() } else { Leap::None },
         };
     }
 }

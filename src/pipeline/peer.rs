@@ -2,6 +2,7 @@
 //! peer and decides nothing about agreement.
 
 use super::conduct::Conduct;
+use super::leap::{later, without_seconds};
 use super::standing::{Candidate, Standing, settled};
 use super::upheaval::{Tear, ends};
 use crate::consensus::Voice;
@@ -130,6 +131,11 @@ impl Peer {
         (self.z_ns, self.g, self.bound_ns) = (0.0, 0.0, f64::INFINITY);
     }
 
+    /// Own V has taken a leap second: what is remembered of it goes along.
+    pub(super) fn leap(&mut self, by_ns: i64) {
+        self.own_at_claim = self.own_at_claim.map(|mapping| later(&mapping, by_ns));
+    }
+
     /// Whether the peer can say something of this node's oscillator: it is here and keeps time by an agreement.
     pub(super) fn is_witness(&self, now: RawTime) -> bool {
         let keeps_time = self.claim.is_some_and(|c| c.state != NodeState::Unset && !c.joining);
@@ -192,15 +198,17 @@ impl Peer {
         let agreed = |claim: &Claim| claim.state == NodeState::Track && !claim.joining;
         match (said, before) {
             (Some(said), Some((claim, then))) if agreed(said) && agreed(claim) && agreed(own) => {
-                let moved_ns = said.mapping.offset_difference_ns(there, &claim.mapping, there, 0);
+                // A leap second is no move of its V.
+                let moved_ns = without_seconds(said.mapping.offset_difference_ns(there, &claim.mapping, there, 0));
                 self.conduct.note(moved_ns, claim.mapping.rate, here.since(then) as f64 * 1e-9);
             }
             _ => self.conduct = Conduct::default(),
         }
     }
 
-    /// Carries what is known to `now`, and expresses it between both nodes' V.
-    pub(super) fn carry(&mut self, now: RawTime, own: &Mapping) {
+    /// Carries what is known to `now`, and expresses it between both nodes' V; with `blurred` their whole seconds say
+    /// nothing.
+    pub(super) fn carry(&mut self, now: RawTime, own: &Mapping, blurred: bool) {
         self.relation = self.identity.and(self.filter.relation(now));
         self.bound_ns = f64::INFINITY;
         let before = self.own_at_claim.unwrap_or(*own);
@@ -209,6 +217,9 @@ impl Peer {
         let (Some(relation), Some(claim)) = (&self.relation, &self.claim) else { return };
         let theirs = now.plus(relation.base_ns).plus(relation.offset_ns.floor() as i64);
         self.z_ns = claim.mapping.offset_difference_ns(theirs, own, now, relation.base_ns) + relation.offset_ns;
+        if blurred {
+            self.z_ns = without_seconds(self.z_ns);
+        }
         self.g = rate_apart(relation.rate, claim.mapping.rate, own.rate);
         self.start_g = self.start_rate.map(|start| rate_apart(relation.rate, start, own.rate));
     }

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::{Config, Pipeline, Tick};
-use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, StampClass};
+use crate::flow::{Claim, Exchange, Leap, LeapNews, Mapping, NodeState, PeerIdentity, Reading, Role, StampClass};
 use crate::unit::{BootId, ClockTime, Name, NodeId, PeerSlot, RawTime};
 
 /// The world moves in steps of 1/64 s; nodes tick every second, edges exchange every eighth, all staggered.
@@ -17,6 +17,10 @@ const EXCHANGE_STEPS: u64 = 8;
 const BURST_STEPS: u64 = 128;
 /// What the wall clock says at true time zero.
 const EPOCH_NS: i64 = 1_790_000_000_000_000_000;
+const SECOND_NS: i64 = 1_000_000_000;
+const DAY_NS: i64 = 86_400 * SECOND_NS;
+/// True time at which the wall clock's first day ends.
+pub const MIDNIGHT_NS: i64 = DAY_NS - EPOCH_NS % DAY_NS;
 
 /// PCG-XSH-RR 64/32 (O'Neill 2014).
 pub struct Dice(u64);
@@ -91,6 +95,9 @@ pub struct Node {
     clock_rate: f64,
     pub last: Option<Tick>,
     pub stepped: u32,
+    /// What its kernel has been told of the end of the day, and what the leap seconds it took add up to, s.
+    pub kernel_leap: Leap,
+    pub leapt_s: i64,
 }
 
 impl Node {
@@ -113,6 +120,16 @@ impl Node {
     /// The machine jumps `ns` forward, oscillator and all: its clock is made of it.
     pub fn jump(&mut self, ns: f64) {
         self.gained_ns += ns;
+    }
+
+    /// The leap second that its kernel takes when its clock, leap seconds apart, shows `steady_ns`.
+    fn leap_at(&mut self, steady_ns: i64) -> Leap {
+        let due_ns = EPOCH_NS + MIDNIGHT_NS - if self.kernel_leap == Leap::Delete { SECOND_NS } else { 0 };
+        if self.leapt_s != 0 || steady_ns < due_ns {
+            return Leap::None;
+        }
+        self.leapt_s = self.kernel_leap.step_s();
+        self.kernel_leap
     }
 
     /// Somebody else sets the clock `ns` forward.
@@ -171,6 +188,8 @@ impl World {
                     clock_rate: 0.0,
                     last: None,
                     stepped: 0,
+                    kernel_leap: Leap::None,
+                    leapt_s: 0,
                 }
             })
             .collect();
@@ -239,6 +258,14 @@ impl World {
             if self.step.is_multiple_of(TICK_STEPS) {
                 watch(self);
             }
+        }
+    }
+
+    /// Lets true time be `t_ns` before anything has happened.
+    pub fn begin_at(&mut self, t_ns: i64) {
+        self.step = (t_ns / STEP_NS) as u64;
+        for node in &mut self.nodes {
+            (node.base_ns, node.started) = (node.base_ns - t_ns, self.step);
         }
     }
 
@@ -325,7 +352,10 @@ impl World {
     fn tick(&mut self, index: usize) {
         let t_ns = self.t_ns();
         let node = &mut self.nodes[index];
-        let clock = (EPOCH_NS + t_ns).wrapping_add(node.clock_error_ns().round() as i64);
+        let steady = (EPOCH_NS + t_ns).wrapping_add(node.clock_error_ns().round() as i64);
+        let taken = node.leap_at(steady);
+        node.pipeline.on_leap(LeapNews { announced: node.kernel_leap, taken });
+        let clock = steady + node.leapt_s * SECOND_NS;
         let reading = Reading { raw: node.raw(t_ns, 0.0), clock: ClockTime::from_nanos(clock) };
         let tick = node.pipeline.tick(reading);
         if let Some(correction) = tick.correction {
@@ -333,6 +363,7 @@ impl World {
             node.clock_rate = correction.rate;
             node.stepped += u32::from(correction.step_ns != 0);
         }
+        node.kernel_leap = tick.leap.unwrap_or(node.kernel_leap);
         node.last = Some(tick);
     }
 

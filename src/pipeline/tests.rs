@@ -3,10 +3,10 @@
 
 use proptest::prelude::*;
 
-use super::testbed::{Dice, Lie, Link, Score, World, mean_rate};
+use super::testbed::{Dice, Lie, Link, MIDNIGHT_NS, Score, World, mean_rate};
 use super::*;
 use crate::consensus::Algorithm;
-use crate::flow::StampClass;
+use crate::flow::{Leap, StampClass};
 
 struct Run {
     score: Score,
@@ -283,6 +283,62 @@ fn peers_follow_a_reference_that_never_moves_and_hold_together_when_it_is_gone()
         assert!(world.nodes[1..].iter().all(|n| n.state() == NodeState::Holdover));
         assert!(apart_ns < 60.0, "the peers keep agreeing among themselves: {apart_ns} ns");
     }
+}
+
+/// Four references, aligned, of which some know of a leap second; two peers; half a minute to midnight.
+fn before_a_leap(leap: Leap, knowing: &[usize]) -> World {
+    let mut world = World::new(6, Link::Hw, 75, |index, config| {
+        config.role = if index < 4 { Role::Reference } else { Role::Peer };
+    });
+    world.nodes[..4].iter_mut().for_each(|node| node.align());
+    knowing.iter().for_each(|index| world.nodes[*index].kernel_leap = leap);
+    world.begin_at(MIDNIGHT_NS - 30_000_000_000);
+    world
+}
+
+#[test]
+fn a_leap_second_that_references_announce_is_taken_by_all_and_disturbs_nothing() {
+    for (leap, gone) in [(Leap::Insert, false), (Leap::Delete, false), (Leap::Insert, true)] {
+        let mut world = before_a_leap(leap, &[0, 1, 2, 3]);
+        world.run(20.0, |_| {});
+        assert!(world.nodes.iter().all(|n| n.kernel_leap == leap && n.leapt_s == 0), "all have heard of it");
+        if gone {
+            (0..4).for_each(|index| world.down(index));
+        }
+        let steps: Vec<u32> = world.nodes.iter().map(|n| n.stepped).collect();
+        let truth_ns = world.nodes[0].clock_error_ns();
+        world.run(30.0, |w| {
+            for node in &w.nodes[4..] {
+                let error_ns = (node.clock_error_ns() - truth_ns).abs();
+                assert!(error_ns < 2_000.0, "{leap:?}: {error_ns} ns, leap seconds apart, at {} s", w.t_s());
+                let view = node.pipeline.node_view();
+                assert!(error_ns < view.bound_ns && view.bound_ns < 100_000.0, "{leap:?}: {view:?}");
+                assert!(gone || node.state() == NodeState::Track, "{leap:?}: {view:?}");
+                let rate = node.last.unwrap().correction.unwrap().rate;
+                assert!(rate.abs() < 200e-6, "{leap:?}: nothing is slewed, {rate}");
+            }
+        });
+        for (node, steps) in world.nodes.iter().zip(steps).filter(|(n, _)| n.up) {
+            assert_eq!((node.leapt_s, node.stepped), (leap.step_s(), steps));
+            let own = if node.config.role == Role::Peer { Leap::None } else { leap };
+            assert_eq!(node.kernel_leap, own, "taken back where llts announced it");
+            assert_eq!(node.pipeline.claim().leap, Leap::None, "nobody speaks of it any more");
+        }
+    }
+}
+
+#[test]
+fn a_minority_of_references_and_a_kernel_on_its_own_announce_no_leap_second() {
+    for (knowing, heard) in [(&[0][..], Leap::None), (&[0, 1], Leap::None), (&[0, 1, 2], Leap::Insert)] {
+        let mut world = before_a_leap(Leap::Insert, knowing);
+        world.nodes[4].kernel_leap = Leap::Delete;
+        world.run(20.0, |_| {});
+        assert!(world.nodes[4..].iter().all(|n| n.kernel_leap == heard), "{knowing:?}");
+    }
+    let mut peers = World::new(3, Link::Hw, 76, |_, _| {});
+    peers.nodes[0].kernel_leap = Leap::Insert;
+    peers.run(20.0, |_| {});
+    assert_eq!(peers.nodes[0].kernel_leap, Leap::None, "without a reference there is nobody to know");
 }
 
 #[test]
@@ -601,7 +657,7 @@ prop_compose! {
         Claim {
             mapping: Mapping { epoch: RawTime::from_nanos(epoch), offset_ns, offset_frac_ns: frac, rate },
             version, state: NodeState::from_bits(bits), role: Role::from_bits(bits >> 1), joining, wander, boost,
-            sigma_ns, bound_ns, alive, stamp_doubt_ns: alive,
+            sigma_ns, bound_ns, alive, stamp_doubt_ns: alive, leap: Leap::from_bits(bits),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use zerocopy::little_endian::{F32, F64, I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::flow::{Claim, Exchange, Mapping, NodeState, Role, StampClass};
+use crate::flow::{Claim, Exchange, Leap, Mapping, NodeState, Role, StampClass};
 use crate::unit::{BootId, NodeId, PeerSlot, RawTime};
 
 /// How such a file begins.
@@ -318,6 +318,8 @@ impl Record {
                 alive: self.alive.get(),
                 // Not recorded: it widens bounds, and no filter looks at it.
                 stamp_doubt_ns: 0,
+                // Nor this: what is replayed has no clock that could take a leap second.
+                leap: Leap::None,
             },
         })
     }
@@ -393,6 +395,7 @@ mod tests {
                         bound_ns: f32::from_bits(narrow[3]),
                         alive,
                         stamp_doubt_ns: 0,
+                        leap: Leap::None,
                     },
                 }
             },

@@ -12,6 +12,7 @@ mod cmsg;
 pub mod lock;
 #[allow(unsafe_code)]
 pub mod nic;
+pub mod process;
 #[allow(unsafe_code)]
 pub mod ptp;
 #[allow(unsafe_code)]

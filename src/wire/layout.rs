@@ -66,8 +66,8 @@ const _: () = assert!(std::mem::offset_of!(Layout, name) == 136);
 const _: () = assert!(std::mem::offset_of!(Layout, mac) == SEALED_LEN);
 
 /// Where each small field of `flags` lies: bits 0-1 class of the receive stamp, 2-3 class promised for this packet's
-/// true departure, 4-5 class of the earlier stamp, 6-7 node state, 8-9 role, 10 joining. The others are sent as zero
-/// and ignored.
+/// true departure, 4-5 class of the earlier stamp, 6-7 node state, 8-9 role, 10 joining, 11-12 leap second. The others
+/// are sent as zero and ignored.
 pub(super) mod flag {
     pub const RECEIVE_CLASS: u16 = 0;
     pub const PROMISED_CLASS: u16 = 2;
@@ -75,6 +75,7 @@ pub(super) mod flag {
     pub const STATE: u16 = 6;
     pub const ROLE: u16 = 8;
     pub const JOINING: u16 = 10;
+    pub const LEAP: u16 = 11;
 
     /// The two bits of `flags` that begin at `shift`.
     pub const fn two_bits(flags: u16, shift: u16) -> u8 {

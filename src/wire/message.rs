@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::layout::{DATAGRAM_LEN, Layout, MAC_LEN, MAGIC, SEALED_LEN, VERSION, flag};
 use super::{KeyChoice, Keyring, Reject};
-use crate::flow::{Claim, Mapping, NodeState, Role, Stamp, StampClass};
+use crate::flow::{Claim, Leap, Mapping, NodeState, Role, Stamp, StampClass};
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, RawTime};
 
 /// What a packet is in its exchange. Each kind is answered by the next one only, so no two nodes can keep each other
@@ -178,7 +178,8 @@ impl Message {
             | (earlier_class as u16) << flag::EARLIER_CLASS
             | (self.claim.state as u16) << flag::STATE
             | (self.claim.role as u16) << flag::ROLE
-            | u16::from(self.claim.joining) << flag::JOINING;
+            | u16::from(self.claim.joining) << flag::JOINING
+            | (self.claim.leap as u16) << flag::LEAP;
         let mapping = &self.claim.mapping;
         let layout = Layout {
             magic: MAGIC.into(),
@@ -253,5 +254,6 @@ fn read_claim(layout: &Layout, flags: u16) -> Result<Claim, Reject> {
         bound_ns,
         alive: layout.alive.get(),
         stamp_doubt_ns: layout.stamp_doubt.get(),
+        leap: Leap::from_bits(flag::two_bits(flags, flag::LEAP)),
     })
 }

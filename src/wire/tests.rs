@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{DATAGRAM_LEN, Earlier, Identity, Keyring, Kind, Message, Reject, SEALED_LEN};
-use crate::flow::{Claim, Mapping, NodeState, Role, Stamp, StampClass};
+use crate::flow::{Claim, Leap, Mapping, NodeState, Role, Stamp, StampClass};
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, RawTime};
 
 fn keys() -> Keyring {
@@ -49,6 +49,7 @@ fn a_claim() -> impl Strategy<Value = Claim> {
         bound_ns: quality.3,
         alive: quality.4,
         stamp_doubt_ns: quality.4.rotate_left(5),
+        leap: Leap::from_bits(states.0 >> 4),
     })
 }
 

@@ -157,6 +157,80 @@ fn a_leap_second_is_announced_and_taken_back_and_outlives_reports() {
     }
 }
 
+/// A kernel so long before the end of its day.
+fn before_midnight(kernel: &FakeKernel, ns: i64) {
+    const DAY_NS: i64 = 86_400 * SECOND_NS;
+    let shown_ns = kernel.real_ns();
+    kernel.set(DAY_NS - shown_ns.rem_euclid(DAY_NS) - ns);
+}
+
+#[test]
+fn a_leap_second_taken_by_the_kernel_is_told_once_and_is_nobodys_interference() {
+    for (leap, tai_s) in [(Leap::Insert, 38), (Leap::Delete, 36)] {
+        let mut bench = bench(|_| ());
+        before_midnight(&bench.kernel, 5 * SECOND_NS);
+        bench.clock.announce_leap(leap).unwrap();
+        let first_ns = bench.clock.read().unwrap().clock.nanos();
+        let mut taken = Vec::new();
+        for n in 0..160 {
+            let told_early = bench.kernel.tai_told() != bench.kernel.with(|state| state.tai_s);
+            let due_at = if leap == Leap::Insert { 80 } else { 64 };
+            assert_eq!(told_early, n == due_at, "one reading falls between the kernel's word and its deed");
+            assert_eq!(bench.tick(2e-6), None, "{leap:?}");
+            taken.extend(Some(bench.clock.leap().taken).filter(|taken| *taken != Leap::None));
+        }
+        assert_eq!(taken, [leap]);
+        assert_eq!(bench.clock.leap().announced, leap, "until it is taken back");
+        let gained_ns = bench.kernel.real_ns() - first_ns - 160 * TICK_NS;
+        assert!((gained_ns - leap.step_s() * SECOND_NS).abs() < 50_000, "{gained_ns}");
+        assert_eq!(bench.kernel.with(|state| state.tai_s), tai_s);
+        bench.clock.announce_leap(Leap::None).unwrap();
+        bench.tick(2e-6);
+        assert_eq!(bench.status(), STA_NANO);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_after_the_announcement_takes_its_leap_second_all_the_same() {
+    for foreign in [false, true] {
+        let mut bench = bench(|_| ());
+        before_midnight(&bench.kernel, 20 * SECOND_NS);
+        bench.tick(0.0);
+        bench.clock.announce_leap(Leap::Insert).unwrap();
+        for _ in 0..40 {
+            assert_eq!(bench.tick(0.0), None);
+        }
+        // The kernel forgets when it is due, and would remember only that it was announced.
+        if foreign {
+            bench.kernel.set(3_000_000);
+        } else {
+            bench.clock.apply(&correction(0.0, 3_000_000)).unwrap();
+        }
+        let (mut taken, mut withdrawn) = (0, 0);
+        for _ in 0..400 {
+            bench.tick(0.0);
+            taken += i32::from(bench.clock.leap().taken == Leap::Insert);
+            withdrawn += i32::from(bench.status() & STA_INS == 0);
+            assert_eq!(bench.clock.leap().announced, Leap::Insert, "nobody has to announce it again");
+        }
+        assert_eq!((taken, bench.kernel.with(|state| state.tai_s)), (1, 38), "foreign {foreign}");
+        assert!((30..40).contains(&withdrawn), "{withdrawn} ticks");
+    }
+}
+
+#[test]
+fn a_tai_offset_that_somebody_writes_is_no_leap_second_and_a_second_that_somebody_steps_neither() {
+    for (tai_s, step_ns) in [(37, 0), (38, 0), (37, -SECOND_NS), (39, -SECOND_NS)] {
+        let mut bench = bench(|_| ());
+        (0..20).for_each(|_| assert_eq!(bench.tick(0.0), None));
+        bench.kernel.with(|state| state.tai_s = tai_s);
+        bench.kernel.set(step_ns);
+        let found = bench.tick(0.0);
+        assert_eq!(bench.clock.leap().taken, Leap::None, "{tai_s} {step_ns}");
+        assert_eq!(found.is_some(), step_ns != 0, "{found:?}");
+    }
+}
+
 #[test]
 fn at_release_the_clock_is_called_unsynchronised_and_keeps_its_rate() {
     let mut bench = bench(|_| ());

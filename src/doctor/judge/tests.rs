@@ -1,9 +1,10 @@
 //! Judgements on machines that do not exist.
 
-use super::super::facts::{CpuFacts, Daemon, LimitFacts, PowerFacts};
+use super::super::facts::{CpuFacts, LimitFacts, PowerFacts};
 use super::*;
 use crate::sys::caps::CapabilitySet;
 use crate::sys::nic::{StampAbility, StampConfig};
+use crate::sys::process::Process;
 
 const ABLE: u32 = libc::SOF_TIMESTAMPING_TX_HARDWARE
     | libc::SOF_TIMESTAMPING_RX_HARDWARE
@@ -106,11 +107,11 @@ fn each_thing_amiss_is_found_said_with_its_cost_and_its_remedy_and_counts() {
             1,
             "CAP_IPC_LOCK",
         ),
-        (|f| f.daemons.push(Daemon { pid: 7, name: "chronyd".into() }), "other-daemon", 1, "chronyd"),
-        (|f| f.daemons.push(Daemon { pid: 7, name: "ptp4l".into() }), "other-daemon", 1, "ptp4l"),
+        (|f| f.daemons.push(Process { pid: 7, name: "chronyd".into() }), "other-daemon", 1, "chronyd"),
+        (|f| f.daemons.push(Process { pid: 7, name: "ptp4l".into() }), "other-daemon", 1, "ptp4l"),
         (|f| f.port = PortFacts::Taken { port: 4123, by: None }, "port", 2, "another program"),
         (
-            |f| f.port = PortFacts::Taken { port: 4123, by: Some(Daemon { pid: 9, name: "nc".into() }) },
+            |f| f.port = PortFacts::Taken { port: 4123, by: Some(Process { pid: 9, name: "nc".into() }) },
             "port",
             2,
             "nc (process 9)",
@@ -190,7 +191,7 @@ fn what_the_packets_showed_counts_more_than_what_the_driver_said() {
 #[test]
 fn what_takes_nothing_away_does_not_count() {
     for change in [
-        |f: &mut Facts| f.port = PortFacts::Taken { port: 1, by: Some(Daemon { pid: 2, name: "llts".into() }) },
+        |f: &mut Facts| f.port = PortFacts::Taken { port: 1, by: Some(Process { pid: 2, name: "llts".into() }) },
         |f: &mut Facts| f.cpu.isolated.clear(),
         |f: &mut Facts| f.clock_source = None,
         |f: &mut Facts| f.limits.container = Some("docker".into()),

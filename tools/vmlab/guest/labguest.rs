@@ -1,6 +1,7 @@
 //! The hand of tools/vmlab inside a guest: obeys the host over a virtio port, meets it in shared memory so that the two
 //! counters can be compared, shows the kernel's clock line by line, and plays the adversary (steps the guest's clock,
-//! sets its frequency). One file without crates, built by plain `rustc`; it is never run on the machine itself.
+//! sets its frequency) and whoever announces a leap second. One file without crates, built by plain `rustc`; it is
+//! never run on the machine itself.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,9 +10,13 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 const ADJ_FREQUENCY: u32 = 0x0002;
+const ADJ_STATUS: u32 = 0x0010;
 const ADJ_NANO: u32 = 0x2000;
 const ADJ_SETOFFSET: u32 = 0x0100;
 const ADJ_TICK: u32 = 0x4000;
+const STA_INS: i32 = 0x10;
+const STA_DEL: i32 = 0x20;
+const SIOCGHWTSTAMP: u64 = 0x89b1;
 const CLOCK_REALTIME: i32 = 0;
 const CLOCK_MONOTONIC_RAW: i32 = 4;
 
@@ -45,7 +50,19 @@ struct Timex {
 
 const _: () = assert!(size_of::<Timex>() == 208);
 
+/// `struct ifreq` with a pointer in its union.
+#[repr(C)]
+struct Ifreq {
+    name: [u8; 16],
+    data: *mut [i32; 3],
+    padding: [u64; 2],
+}
+
+const _: () = assert!(size_of::<Ifreq>() == 40);
+
 unsafe extern "C" {
+    fn socket(domain: i32, kind: i32, protocol: i32) -> i32;
+    fn ioctl(fd: i32, request: u64, argument: *mut Ifreq) -> i32;
     fn adjtimex(request: *mut Timex) -> i32;
     fn clock_gettime(clock: i32, at: *mut [i64; 2]) -> i32;
 }
@@ -55,6 +72,18 @@ fn adjust(request: &mut Timex) -> Result<i32, std::io::Error> {
     match unsafe { adjtimex(request) } {
         -1 => Err(std::io::Error::last_os_error()),
         state => Ok(state),
+    }
+}
+
+/// How the driver of an interface is set to stamp: `tx_type rx_filter`.
+fn stamping(interface: &str) -> Result<String, String> {
+    let mut config = [0i32; 3];
+    let mut request = Ifreq { name: [0; 16], data: &mut config, padding: [0; 2] };
+    request.name.iter_mut().zip(interface.bytes().take(15)).for_each(|(to, from)| *to = from);
+    // SAFETY: AF_INET, SOCK_DGRAM; the request and what it points to live through the call.
+    match unsafe { ioctl(socket(2, 2, 0), SIOCGHWTSTAMP, &mut request) } {
+        0 => Ok(format!("{} {}", config[1], config[2])),
+        _ => Err(std::io::Error::last_os_error().to_string()),
     }
 }
 
@@ -234,7 +263,20 @@ fn act(words: &[String]) -> Result<(), String> {
             request.tick = 10_000;
             adjust(&mut request).map(drop).map_err(failed)
         }
-        _ => Err("labguest agent | show | watch MS | step NS | freq PPM".into()),
+        Some("leap") => {
+            let mut request = Timex::default();
+            adjust(&mut request).map_err(failed)?;
+            let bits = match words.get(1).map(String::as_str) {
+                Some("insert") => STA_INS,
+                Some("delete") => STA_DEL,
+                _ => 0,
+            };
+            request.modes = ADJ_STATUS;
+            request.status = request.status & !(STA_INS | STA_DEL) | bits;
+            adjust(&mut request).map(drop).map_err(failed)
+        }
+        Some("stamping") => Ok(println!("{}", stamping(words.get(1).ok_or("an interface is missing")?)?)),
+        _ => Err("labguest agent | show | watch MS | step NS | freq PPM | leap WORD | stamping INTERFACE".into()),
     }
 }
 

@@ -93,16 +93,19 @@ def converged(lab, name, took_s, limit_ns, within_s):
 
 
 def steps_at_start(lab, started_s, until_s, threshold_ns, moved_ns):
-    """At most one step for each clock, and one for each that had clearly further to go than the threshold; only at
-    start. What comes after `until_s`, when something was done to the guests, is for other checks.
+    """At most one step for each clock, and one for each that had clearly further to go than the threshold, by what a
+    single exchange of these guests can be wrong; only at start. What comes after `until_s`, when something was done to
+    the guests, is for other checks.
     """
+    asymmetries = sorted(abs(exchange.asymmetry_ns) for exchange in lab.exchanges)
+    doubt_ns = max(0.5 * threshold_ns, 2 * asymmetries[int(len(asymmetries) * 0.9)] if asymmetries else 0)
     per_guest = {n: [] for n in range(len(lab.guests))}
     for at_s, n, step_ns in lab.sampler.steps:
         if started_s <= at_s < until_s:
             per_guest[n].append((at_s - started_s, step_ns))
     bad = []
     for n, steps in per_guest.items():
-        due = moved_ns[n] is not None and abs(moved_ns[n]) > 1.5 * threshold_ns
+        due = moved_ns[n] is not None and abs(moved_ns[n]) > threshold_ns + doubt_ns
         if len(steps) > 1 or (due and not steps) or any(at_s > 20 for at_s, _ in steps):
             bad.append(n)
     told = "; ".join(
@@ -110,7 +113,9 @@ def steps_at_start(lab, started_s, until_s, threshold_ns, moved_ns):
         for n, steps in per_guest.items()
     )
     return Check(
-        "steps.once", not bad, f"{told} (asked: one for whoever is {us(threshold_ns)} off, within 20 s; never two)"
+        "steps.once",
+        not bad,
+        f"{told} (asked: one for whoever is {us(threshold_ns + doubt_ns)} off, within 20 s; never two)",
     )
 
 
@@ -130,16 +135,18 @@ def without_one(steps, fits):
     return steps if at is None else steps[:at] + steps[at + 1 :]
 
 
-def maxerror_holds(lab, from_s, victim=None, at_s=None, only=None, name="kernel.maxerror"):
+def maxerror_holds(lab, from_s, victim=None, at_s=None, only=None, name="kernel.maxerror", without=(0, 0)):
     """Whenever a kernel calls itself synchronised, no other synchronised clock is further away than its maxerror. What
     something was done to at `at_s` is left out from then on: the others cannot know, and it has a check of its own,
-    which judges `only` it.
+    which judges `only` it. Nothing is judged between the ends of `without`.
     """
     broken, judged, worst = [], 0, 0.0
     known = {}
     for said in lab.said:
         known[said.guest] = said
         if said.at_s < from_s or not said.synchronised or only not in (None, said.guest):
+            continue
+        if without[0] <= said.at_s <= without[1]:
             continue
         for other, difference in said.differences_ns(lab.sampler).items():
             last, distance = known.get(other), abs(difference)
@@ -198,9 +205,9 @@ def edges_hold(lab, from_s, until_s):
     )
 
 
-def synchronised_at(lab, at_s):
+def synchronised_at(lab, at_s, given_up=None):
     """The kernel says synchronised, with nanoseconds and its own loop off, in the last line of each guest before
-    `at_s`.
+    `at_s`; that of a guest whose clock nobody has in hand says the contrary.
     """
     bad, told = [], []
     for guest in lab.guests:
@@ -210,6 +217,11 @@ def synchronised_at(lab, at_s):
             told.append(f"{guest.name} says nothing")
             continue
         said = lines[-1]
+        if guest.number == given_up:
+            if said.synchronised:
+                bad.append(guest.name)
+            told.append(f"{guest.name} is {'' if said.synchronised else 'not '}called synchronised (asked: not)")
+            continue
         if (
             not said.synchronised
             or said.status & sampling.STA_PLL
@@ -244,6 +256,42 @@ def unsynchronised_at_exit(lab):
             f"of the last 10 s (asked: {limit:.0f})"
         )
     return Check("exit.kernel", not bad if told else None, "; ".join(told) or "no llts was there at the end")
+
+
+def leap_taken(lab, before, after, bit):
+    """Every kernel has moved its TAI offset by the leap, and those that llts steers are told of none any more."""
+    bad, told = [], []
+    for guest in lab.guests:
+        old, new = before[guest.name], after[guest.name]
+        announced = bool(old["status"] & bit), bool(new["status"] & bit)
+        taken = new["tai_s"] - old["tai_s"]
+        if taken != 1 or not announced[0] or (announced[1] and guest.number != 0):
+            bad.append(guest.name)
+        told.append(
+            f"{guest.name} {'announced' if announced[0] else 'not announced'} before, "
+            f"{'still' if announced[1] else 'not'} after, TAI offset {taken:+} s"
+        )
+    return Check(
+        "leap.kernel", not bad, "; ".join(told) + " (asked: announced to all, +1 s, taken back where llts announced it)"
+    )
+
+
+def together_but_for_seconds(lab, from_s, to_s, limit_ns, whole_from_s):
+    """Leap seconds apart the clocks stay together; and with them from `whole_from_s` on."""
+    second = 1_000_000_000
+    worst = whole = 0
+    for sample in lab.sampler.between(from_s, to_s):
+        if None in sample.real_ns:
+            continue
+        for distance in sample.pairs().values():
+            worst = max(worst, min(distance % second, second - distance % second))
+            whole = max(whole, distance if sample.at_s >= whole_from_s else 0)
+    return Check(
+        "leap.together",
+        max(worst, whole) <= limit_ns,
+        f"at most {us(worst)} apart but for whole seconds, {us(whole)} in all from a second after midnight on "
+        f"(asked: {us(limit_ns)})",
+    )
 
 
 def slew_within(lab, from_s, limit_ppm):

@@ -103,7 +103,8 @@ class Laboratory:
         self._forget()
         if self.booted:
             for guest in self.guests:
-                guest.ask("killall -9 llts; sleep 0.2; rm -rf /tmp/llts.log /tmp/record* /var/lib/llts /run/llts")
+                guest.ask("killall -9 llts chronyd; sleep 0.2")
+                guest.ask("rm -rf /tmp/llts.log /tmp/record* /var/lib/llts /run/llts")
                 guest.watched.clear()
             self.sampler = sampling.Sampler(self.guests, self.counter)
             return
@@ -321,12 +322,12 @@ def exchanges_of(records, guests, sampler):
             if other is None:
                 continue
             sent, reached, answered, received = fields[-4:]
-            if counter(n, received) < guests[other].started:
-                continue  # with an earlier boot of the peer, whose raw clock has gone with it
-            forward = counter(other, reached) - counter(n, sent)
-            backward = counter(n, received) - counter(other, answered)
+            ends = counter(n, sent), counter(other, reached), counter(other, answered), counter(n, received)
+            if None in ends or ends[3] < guests[other].started:
+                continue  # across a standstill; with an earlier boot of the peer, whose raw clock has gone with it
+            forward, backward = ends[1] - ends[0], ends[3] - ends[2]
             stamps = (STAMPS.get(fields[6], "?"), STAMPS.get(fields[5], "?"))
             found.append(
-                Exchange(sampler.at_s(counter(n, received)), n, other, forward * cycle_ns, backward * cycle_ns, stamps)
+                Exchange(sampler.at_s(ends[3]), n, other, forward * cycle_ns, backward * cycle_ns, stamps)
             )
     return sorted(found, key=lambda exchange: exchange.at_s)

@@ -39,6 +39,14 @@ def dying_with_us(nice):
     return prepare
 
 
+def may_be(nice):
+    """Whether this user may start a program so nice."""
+    try:
+        return subprocess.run(["true"], preexec_fn=lambda: os.nice(nice)).returncode == 0
+    except subprocess.SubprocessError:
+        return False
+
+
 class Hub:
     """Joins the guests' networks: what one sends, all others receive."""
 
@@ -161,7 +169,7 @@ class Guest:
         self.memory = mmap.mmap(fd, MEMORY_MIB << 20)
         os.close(fd)
         self.log = open(path + ".log", "ab")
-        # What the offset was until a wake changed it: the guest's counter then, the offset before.
+        # What the offset was until a wake changed it: between which of the guest's counters that was, and the offset.
         self.eras = []
         self.started = self.counter.read()
         self.process = subprocess.Popen(
@@ -291,10 +299,14 @@ class Guest:
             os.unlink(self.ram)
 
     def host_counter(self, counter):
-        """This machine's counter when the guest's was `counter`, also before a wake, but of this boot only."""
-        for until, offset in self.eras:
-            if counter <= until:
+        """This machine's counter when the guest's was `counter`, also before a wake, but of this boot only; None if it
+        cannot be told whether that was before the guest stood still or after.
+        """
+        for low, high, offset in self.eras:
+            if counter < low:
                 return counter - offset
+            if counter <= high:
+                return None
         return counter - self.offset
 
     def pause(self):
@@ -309,16 +321,21 @@ class Guest:
     def suspend(self):
         """Stops the machine as a migration does: its counter stands still."""
         self.frozen = True
+        before = self.counter.read()
         self._monitor("stop")
+        self.stood = (before + self.offset, self.counter.read() + self.offset)
 
     def wake(self):
         """Lets it go on: its clocks are late by the time it stood still, and its counter has another offset."""
         before, old = self.counter.read(), self.offset
         self._monitor("cont")
+        after = self.counter.read()
         self.offset = self._counter_offset()
         if self.offset is None:
             raise Died(f"guest {self.name}: the counter's offset after the wake was not found")
-        self.eras.append((before + self.offset, old))
+        # Its counter stood at one value, which both ends of the standstill bracket.
+        low, high = self.stood
+        self.eras.append((max(low, before + self.offset), min(high, after + self.offset), old))
         self.frozen = False
 
     def _monitor(self, command):

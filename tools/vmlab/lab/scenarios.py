@@ -3,9 +3,10 @@ its checks; its first line of documentation is what `--list` shows. Another one 
 end.
 """
 
+import json
 import time
 
-from . import checks, machine
+from . import checks, laboratory, machine
 from .checks import us
 
 # "In agreement" after something was done is what agreement was before it; or, where the clocks did more, three times
@@ -49,31 +50,34 @@ def begin(lab, *words, threshold=True, settle_s=SETTLE_S, hold_s=8.0):
     return Played(started_s, took_s, limit_ns, agreed_ns)
 
 
-def moved(lab, started_s):
-    """How far each clock went, against this machine's counter, in the 20 s in which it may step, ns. The cluster's own
-    rate is in it, which is worth a millisecond or two.
+def moved(lab, started_s, until_s):
+    """How far each clock went, against this machine's counter, in the 20 s in which it may step (or until something was
+    done to it), ns. The cluster's own rate is in it, which is worth a millisecond or two.
     """
     first = next((s for s in lab.sampler.samples if s.at_s >= started_s and None not in s.real_ns), None)
-    last = next((s for s in reversed(lab.sampler.between(started_s, started_s + 20)) if None not in s.real_ns), None)
+    until_s = min(until_s, started_s + 20)
+    last = next((s for s in reversed(lab.sampler.between(started_s, until_s)) if None not in s.real_ns), None)
     if first is None or last is None:
         return {n: None for n in range(len(lab.guests))}
     elapsed = (last.counter - first.counter) * 1e6 / lab.counter.khz
     return {n: last.real_ns[n] - first.real_ns[n] - elapsed for n in range(len(lab.guests))}
 
 
-def common(lab, played, at_s, to_s, victim=None, steps=True):
-    """What is asked in every scenario; `at_s` is when something was done, to the guest `victim` if to any."""
+def common(lab, played, at_s, to_s, victim=None, steps=True, refused=False):
+    """What is asked in every scenario; `at_s` is when something was done, to the guest `victim` if to any, which may
+    have `refused` to go on.
+    """
     found = checks.truth_is_exact(lab)
     found.append(checks.converged(lab, "start.converged", played.took_s, played.limit_ns, SETTLE_S))
     if steps:
         found.append(
-            checks.steps_at_start(lab, played.started_s, at_s, STEP_THRESHOLD_NS, moved(lab, played.started_s))
+            checks.steps_at_start(lab, played.started_s, at_s, STEP_THRESHOLD_NS, moved(lab, played.started_s, at_s))
         )
     found.append(checks.causal(lab))
     # Not while the clocks are still being slewed fast, at the start.
     found.append(checks.edges_hold(lab, played.started_s + 20, at_s))
     found.append(checks.maxerror_holds(lab, played.started_s, victim, at_s))
-    found.append(checks.synchronised_at(lab, to_s))
+    found.append(checks.synchronised_at(lab, to_s, victim if refused else None))
     found.append(checks.unsynchronised_at_exit(lab))
     return found
 
@@ -85,7 +89,7 @@ def agreement(lab):
     time.sleep(lab.options.seconds)
     to_s = lab.sampler.now_s()
     lab.finish()
-    return common(lab, played, from_s, to_s) + [checks.agreement(lab, from_s, to_s), checks.steps_after(lab, from_s)]
+    return common(lab, played, to_s, to_s) + [checks.agreement(lab, from_s, to_s), checks.steps_after(lab, from_s)]
 
 
 def recovered(lab, name, played, within_s=RECOVER_S, timeout_s=40.0):
@@ -216,7 +220,7 @@ def adversary(lab, act, words, name, allowed=()):
         # Ending is an answer too where refusing was asked for; the clock must then be called what it is.
         refused = lab.options.on_conflict == "refuse"
         back = checks.Check(f"{name}.recovered", refused, f"llts has ended{', as asked' if refused else ''}")
-    return common(lab, played, at_s, to_s, victim) + [
+    return common(lab, played, at_s, to_s, victim, refused=gone) + [
         checks.said_in_log(lab, victim, f"{name}.noticed", text, words),
         back,
         disturbed(lab, f"{name}.others", played, at_s, to_s, range(victim)),
@@ -273,7 +277,7 @@ def adversary_chronyd(lab):
     return [check for check in found if check.name != "adversary-chronyd.steps"]
 
 
-def stopped(lab, name, stop, go, words, seconds=10):
+def stopped(lab, name, stop, go, words, seconds=10, ignorant=False):
     played = begin(lab)
     victim = len(lab.guests) - 1
     guest = lab.guests[victim]
@@ -282,6 +286,7 @@ def stopped(lab, name, stop, go, words, seconds=10):
     stop(guest)
     lab.sampler.mark(f"{guest.name} stopped")
     time.sleep(seconds)
+    woke_s = lab.sampler.now_s()
     go(guest)
     lab.sampler.mark(f"{guest.name} goes on")
     time.sleep(0.3)
@@ -290,11 +295,16 @@ def stopped(lab, name, stop, go, words, seconds=10):
     to_s = lab.sampler.now_s()
     text = lab.log(victim)[logged:]
     lab.finish()
+    # A machine that stood still, all its clocks with it, can learn that only from others: two exchanges with each,
+    # which are as late as the busiest were.
+    delays = sorted(delay for e in lab.exchanges for delay in (e.forward_ns, e.backward_ns))
+    told_s = 2 / lab.options.rate + 2 * delays[int(len(delays) * 0.99)] / 1e9 if delays else 0
+    without = (at_s, woke_s + told_s) if ignorant else (0, 0)
     return common(lab, played, at_s, to_s, victim) + [
         checks.said_in_log(lab, victim, f"{name}.noticed", text, words),
         back,
         disturbed(lab, f"{name}.others", played, at_s, to_s, range(victim)),
-        checks.maxerror_holds(lab, at_s, only=victim, name=f"{name}.maxerror"),
+        checks.maxerror_holds(lab, at_s, only=victim, name=f"{name}.maxerror", without=without),
     ]
 
 
@@ -310,7 +320,7 @@ def pause(lab):
 
 def suspend(lab):
     """A guest's machine stands still for 10 s as in a migration: all its clocks are 10 s late; noticed, back in 5 s."""
-    return stopped(lab, "suspend", machine.Guest.suspend, machine.Guest.wake, PAUSE_WORDS + "|jump|anew")
+    return stopped(lab, "suspend", machine.Guest.suspend, machine.Guest.wake, PAUSE_WORDS + "|jump|anew", ignorant=True)
 
 
 def stamps(lab):
@@ -319,12 +329,18 @@ def stamps(lab):
     words += ["--timestamps", "auto"] if lab.supports("--timestamps") else []
     played = begin(lab, *words)
     lab.say("PHCs of n0: " + lab.guests[0].run("cat /sys/class/ptp/*/clock_name 2>/dev/null || echo none").strip())
-    code, doctor = lab.guests[0].ask("llts doctor --iface eth0 --json", 120)
-    lab.say(f"llts doctor --iface eth0 --json in n0 (exit {code}): {doctor.decode(errors='replace').strip()[:4000]}")
     time.sleep(lab.options.seconds)
     to_s = lab.sampler.now_s()
+    stamping = {guest.name: driver_setting(guest) for guest in lab.guests}
     lab.finish()
     found = common(lab, played, to_s, to_s)
+    found += igb(lab, stamping) if lab.options.nic == "igb" else []
+    # Once no node runs in this guest: a card that is changed and put back is seen to be.
+    peer = f"{lab.guests[1].ip}:{laboratory.PORT}"
+    code, text = lab.guests[0].ask(f"llts doctor --iface eth0 --peer {peer} --json", 120)
+    doctor = text.decode(errors="replace").strip()
+    lab.say(f"llts doctor --iface eth0 --peer {peer} --json in n0 (exit {code}): {doctor[:6000]}")
+    found.append(doctor_verifies(lab, code, doctor))
     for n, status in lab.status.items():
         for peer in (status or {}).get("peers", []):
             sent, came = peer.get("tx_stamp"), peer.get("rx_stamp")
@@ -337,8 +353,107 @@ def stamps(lab):
                     f"sent {sent}, received {came} (asked: sent {asked[0]}, received {asked[1]})",
                 )
             )
-    found.append(checks.Check("stamps.doctor", code in (0, 1), f"llts doctor exits {code} (asked: 0 or 1)"))
     return found
+
+
+def driver_setting(guest):
+    """How the driver of the guest's NIC is set to stamp: tx_type and rx_filter."""
+    return guest.ask("labguest stamping eth0")[1].decode(errors="replace").strip()
+
+
+# As linux/net_tstamp.h numbers them: what igb under QEMU grants, and what it has before anybody asks.
+STAMPS_ON, STAMPS_OFF = "1 12", "0 0"
+
+
+def igb(lab, stamping):
+    """What an igb that stamps has to show: the driver's settings while llts runs and after, and the card's clock as
+    `llts status` has it.
+    """
+    found = []
+    for guest in lab.guests:
+        on, off = stamping[guest.name], driver_setting(guest)
+        found.append(
+            checks.Check(
+                f"stamps.driver-{guest.name}",
+                (on, off) == (STAMPS_ON, STAMPS_OFF),
+                f"tx_type and rx_filter were {on} while llts ran and are {off} after it "
+                f"(asked: {STAMPS_ON}, transmit on and PTP v2 events, then {STAMPS_OFF})",
+            )
+        )
+        cards = (lab.status[guest.number] or {}).get("cards", [])
+        known = [card for card in cards if card.get("sigma_ns") is not None]
+        found.append(
+            checks.Check(
+                f"stamps.clock-{guest.name}",
+                len(known) == 1,
+                f"status shows {json.dumps(cards)} (asked: one card, its clock known)",
+            )
+        )
+    return found
+
+
+def doctor_verifies(lab, code, text):
+    """`llts doctor --peer` has sent real packets and seen their stamps; the card is as it was before."""
+    try:
+        topics = {finding["topic"]: finding for finding in json.loads(text)["findings"]}
+    except (ValueError, KeyError):
+        return checks.Check("stamps.doctor", False, f"llts doctor exits {code} and its words are no document")
+    verified = topics.get("verified", {})
+    after = driver_setting(lab.guests[0])
+    wanted = code in (0, 1) and (lab.options.nic != "igb" or (verified.get("level") == "good" and after == STAMPS_OFF))
+    return checks.Check(
+        "stamps.doctor",
+        wanted,
+        f"llts doctor exits {code}, verified is {verified.get('level')}: {verified.get('says')}; the driver is set to "
+        f"{after} after it (asked: exit 0 or 1; with igb verified good and {STAMPS_OFF})",
+    )
+
+
+DAY_NS = 86_400_000_000_000
+LEAP_AFTER_S = 40
+
+
+def leap(lab):
+    """A reference whose kernel knows of a leap second: all take it at midnight, and nothing else happens."""
+    word, leap_ns = "insert", -1_000_000_000
+    lab.boot()
+    now_ns = time.time_ns()
+    to_midnight_ns = DAY_NS - now_ns % DAY_NS - LEAP_AFTER_S * 1_000_000_000
+    for guest, offset_ns in zip(lab.guests, lab.options.offsets_ns):
+        lab.throw_off(guest, offset_ns + to_midnight_ns)
+    lab.guests[0].run(f"labguest leap {word}")
+    time.sleep(0.3)
+    started_s = lab.sampler.now_s()
+    lab.start(0, "--role", "reference")
+    for n in range(1, len(lab.guests)):
+        lab.start(n, "--step-threshold", f"{STEP_THRESHOLD_NS}ns")
+    took_s = lab.agreed(lab.agreed_now_ns, LEAP_AFTER_S - 10)
+    limit_ns = lab.agreed_now_ns()
+    before = {guest.name: json.loads(guest.run("labguest show")) for guest in lab.guests}
+    midnight_s = lab.sampler.now_s() + (DAY_NS - before["n0"]["real_ns"] % DAY_NS) / 1e9
+    at_s = midnight_s - 2
+    lab.say(f"midnight is in {midnight_s - lab.sampler.now_s():.1f} s")
+    while lab.sampler.now_s() < midnight_s + 12:
+        time.sleep(0.2)
+    to_s = lab.sampler.now_s()
+    after = {guest.name: json.loads(guest.run("labguest show")) for guest in lab.guests}
+    lab.finish()
+    return (
+        checks.truth_is_exact(lab)
+        + [
+            checks.converged(lab, "leap.agreed", took_s, limit_ns, LEAP_AFTER_S),
+            checks.steps_after(lab, at_s, [(n, leap_ns, 0) for n in range(len(lab.guests))], "leap.steps"),
+            checks.leap_taken(lab, before, after, 0x10),
+            checks.together_but_for_seconds(lab, at_s, to_s, limit_ns, midnight_s + 1),
+            checks.maxerror_holds(lab, started_s, without=(midnight_s - 0.5, midnight_s + 0.5)),
+            checks.synchronised_at(lab, to_s, 0),
+        ]
+        + [
+            checks.said_in_log(lab, n, f"leap.said-n{n}", lab.logs[n], "has taken a leap second")
+            for n in range(len(lab.guests))
+        ]
+        + [checks.said_in_log(lab, 1, "leap.announced", lab.logs[1], "references announce")]
+    )
 
 
 SCENARIOS = {
@@ -352,4 +467,5 @@ SCENARIOS = {
     "pause": pause,
     "suspend": suspend,
     "stamps": stamps,
+    "leap": leap,
 }

@@ -3,44 +3,53 @@
 //! clock alone), so nobody is accused.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
-/// What the kernel shows of their names: at most 15 bytes.
-const NAMES: [&str; 8] =
-    ["chronyd", "systemd-timesyn", "ntpd", "ntp-daemon", "ptp4l", "phc2sys", "ts2phc", "timemaster"];
+use crate::sys::process::{PROC, Process, processes};
+
+/// What the kernel shows of their names, which is at most 15 bytes, and the rest.
+const NAMES: [(&str, &str); 10] = [
+    ("chronyd", ""),
+    ("systemd-timesyn", "cd"),
+    ("ntpd", ""),
+    ("ntp-daemon", ""),
+    ("openntpd", ""),
+    ("ptp4l", ""),
+    ("phc2sys", ""),
+    ("ts2phc", ""),
+    ("timemaster", ""),
+    ("sptp", ""),
+];
 
 /// The time daemons that run beside this one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rivals(Vec<(String, u32)>);
+pub struct Rivals(Vec<Process>);
 
 impl Rivals {
     /// Those of this machine, as far as this process can see.
     #[must_use]
     pub fn of_this_machine() -> Self {
-        Rivals::under(Path::new("/proc"))
+        Rivals::under(Path::new(PROC))
     }
 
     fn under(proc: &Path) -> Self {
-        let entries = fs::read_dir(proc).into_iter().flatten().flatten();
-        let mut found: Vec<(String, u32)> = entries
-            .filter_map(|entry| {
-                let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-                // A process may be gone by now.
-                let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-                let name = NAMES.iter().find(|known| **known == name.trim_end())?;
-                let full = if *name == "systemd-timesyn" { "systemd-timesyncd" } else { *name };
-                Some((full.to_owned(), pid))
-            })
-            .collect();
-        found.sort_unstable();
-        Rivals(found)
+        let known = |process: Process| {
+            let (name, rest) = NAMES.iter().find(|(name, _)| *name == process.name)?;
+            Some(Process { name: format!("{name}{rest}"), ..process })
+        };
+        Rivals(processes(proc).into_iter().filter_map(known).collect())
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Each with its whole name, by their numbers.
+    #[must_use]
+    pub fn into_processes(self) -> Vec<Process> {
+        self.0
     }
 }
 
@@ -50,7 +59,7 @@ impl fmt::Display for Rivals {
             return f
                 .write_str("no time daemon known by name runs here; a script, an administrator or the hypervisor?");
         }
-        for (n, (name, pid)) in self.0.iter().enumerate() {
+        for (n, Process { pid, name }) in self.0.iter().enumerate() {
             write!(f, "{}{name} (process {pid})", if n > 0 { ", " } else { "" })?;
         }
         f.write_str(if self.0.len() == 1 { " runs here" } else { " run here" })
@@ -59,6 +68,8 @@ impl fmt::Display for Rivals {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -82,6 +93,6 @@ mod tests {
 
     #[test]
     fn every_name_is_as_the_kernel_shows_it() {
-        assert!(NAMES.iter().all(|name| name.len() <= 15));
+        assert!(NAMES.iter().all(|(name, rest)| name.len() == 15 || name.len() < 15 && rest.is_empty()));
     }
 }
