@@ -49,8 +49,8 @@ fn the_unit_is_notified_watched_and_takes_only_the_powers_it_needs() {
         "Type=notify",
         "WatchdogSec=30s",
         "RestartPreventExitStatus=2",
-        "CapabilityBoundingSet=CAP_SYS_TIME CAP_SYS_NICE",
-        "AmbientCapabilities=CAP_SYS_TIME CAP_SYS_NICE",
+        "CapabilityBoundingSet=CAP_SYS_TIME CAP_SYS_NICE CAP_NET_ADMIN",
+        "AmbientCapabilities=CAP_SYS_TIME CAP_SYS_NICE CAP_NET_ADMIN",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
     ] {
