@@ -19,6 +19,12 @@ pub const RING_EVENTS: usize = 1024;
 
 /// Notes that fit between the discipline and the control thread: a second of 128 peers at 8/s, recorded.
 pub const NOTES: usize = 1024;
+/// Samples that wait for the thread that writes measurement logs: some seconds of 128 peers at 8/s.
+pub const MEASUREMENTS: usize = 4 * NOTES;
+/// Log lines of one kind that may be written at once: a line for each peer, say, when a whole cluster starts.
+pub const LOG_LINES_BURST: u32 = PEERS_MAX as u32;
+/// After its burst a kind has one line in this time, ns; what was held back is told as often.
+pub const LOG_LINE_INTERVAL_NS: i64 = 10_000_000_000;
 /// Clients of the status socket served at one time.
 pub const STATUS_CLIENTS_MAX: usize = 16;
 /// A status client that has not asked or not read within this is cut off, ns.

@@ -87,7 +87,7 @@ fn a_node_runs_by_its_file_and_the_command_line_wins() {
 }
 
 #[test]
-fn fifty_reloads_under_traffic_lose_no_exchange_and_leave_nothing_behind() {
+fn a_thousand_reloads_in_a_row_under_traffic_lose_no_exchange_and_leave_nothing_behind() {
     let lab = Lab::new();
     let both = format!("{KEY_1}{KEY_2}");
     let (mut nodes, ports) = three(&lab, &both);
@@ -95,19 +95,23 @@ fn fifty_reloads_under_traffic_lose_no_exchange_and_leave_nothing_behind() {
     let before: Vec<[u64; 4]> = nodes.iter().map(Node::losses).collect();
     let exchanges = nodes[0].daemon.counter("exchanges");
     let mut settled = (0, 0);
-    // Fifty, and on a fast machine as many more as it takes for some exchanges to happen meanwhile.
+    // A thousand, and on a fast machine as many more as it takes for some exchanges to happen meanwhile.
     let mut n = 0;
-    while n < 50 || nodes[0].daemon.counter("exchanges") - exchanges <= 50 {
-        assert!(n < 5_000, "there was no traffic");
+    while n < 1_000 || nodes[0].daemon.counter("exchanges") - exchanges <= 50 {
+        assert!(n < 20_000, "there was no traffic");
         // All that a reload can change, to and fro: who is named, which key seals, thresholds, the log level.
         let (own, keys, level) = match n % 2 {
             0 => (named(&ports[..2], 0), format!("{KEY_2}{KEY_1}"), "debug"),
             _ => (named(&ports, 0), both.clone(), "info"),
         };
         put(&nodes[0].keys, &keys, 0o600);
-        nodes[0].configure(&format!("{own}step-threshold = \"{}ms\"\nlog-level = \"{level}\"\n", 100 + n));
+        nodes[0].configure(&format!(
+            "{own}step-threshold = \"{}ms\"\nmax-change = \"{}s\"\nlog-level = \"{level}\"\n",
+            100 + n,
+            1_000 + n
+        ));
         nodes[0].reload();
-        if n == 9 {
+        if n == 99 {
             settled = (nodes[0].daemon.descriptors(), nodes[0].daemon.resident_bytes());
         }
         n += 1;
@@ -121,6 +125,7 @@ fn fifty_reloads_under_traffic_lose_no_exchange_and_leave_nothing_behind() {
     let log = nodes[0].daemon.log();
     for part in [
         "step-threshold was 100ms and is 101ms",
+        "max-change was 1000s and is 1001s",
         "key 2 seals from now on",
         "log-level was info and is debug",
         "peers was ",
@@ -186,6 +191,24 @@ fn a_reload_with_a_mistake_changes_nothing_and_one_that_needs_a_restart_says_so(
     let log = nodes[0].daemon.log();
     assert!(log.contains("rate is to be 16 and stays 8 until llts is restarted"), "{log}");
     assert!(log.contains("reloaded: faults was not set and is 0"), "{log}");
+    // All that may be done to the clock is live, and is put back below.
+    let policy = "no-step = true\nslew-limit = \"20ppm\"\nmax-change = \"1s\"\nmax-change-at-start = \"2s\"\n\
+                  max-total = \"3s\"\non-conflict = \"refuse\"\n";
+    nodes[0].configure(&format!("{good}faults = 0\n{policy}"));
+    nodes[0].reload();
+    let log = nodes[0].daemon.log();
+    for part in [
+        "no-step was false and is true",
+        "slew-limit was 500ppm and is 20ppm",
+        "max-change was 1000s and is 1s",
+        "max-change-at-start was none and is 2s",
+        "max-total was 3600s and is 3s",
+        "on-conflict was warn and is refuse",
+    ] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    nodes[0].configure(&format!("{good}faults = 0\n"));
+    nodes[0].reload();
     nodes[0].configure(&good);
     nodes[0].reload();
     assert!(nodes[0].daemon.log().contains("reloaded: faults was 0 and is not set"), "{}", nodes[0].daemon.log());
@@ -225,6 +248,7 @@ fn check_config_says_what_a_good_file_means_and_where_a_bad_one_is_wrong() {
     let (code, text) = check(&good);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("is good: db1 of cluster default on ") && text.contains(":4123, 2 named peers"), "{text}");
+    assert!(text.contains("a reload changes peers, ") && text.contains("waits for a restart"), "{text}");
     for (wrong, part) in [
         ("rate = 8\nlisten-adr = \":1\"\n", ":2:1: unknown key `listen-adr`, did you mean `listen-addr`?"),
         ("rate = 1000\n", ":1:8: invalid value '1000' for '--rate <HZ>'"),

@@ -71,6 +71,7 @@ fn settings(name: &str, port: u16, dir: &std::path::Path, poll_mode: PollMode) -
         socket: None,
         metrics: None,
         record: None,
+        measurements: engine::Measurements::default(),
         log_level: "warn".to_owned(),
         log_format: engine::LogFormat::Text,
     }

@@ -23,6 +23,7 @@ use crate::engine::{LogFormat, OnConflict, PollMode, Timestamps};
 use crate::flow::Role;
 use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_DEFAULT, ROUNDS_MAX};
 use crate::pipeline::{ALGORITHMS, Algorithm};
+use crate::report::{MeasurementFormat, MeasurementLog};
 
 /// Keeps the clocks of a cluster of servers in agreement, peer to peer, without a time server.
 ///
@@ -198,6 +199,20 @@ pub(super) struct RunArgs {
     /// Record every finished exchange into this file, for replay
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Log measurements: exchanges (every one), peers and tracking (now and then), as LOG,LOG; chrony's names
+    /// measurements and statistics for the first two are understood [default: none]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = measurement_log())]
+    pub log_measurements: Vec<MeasurementLog>,
+    /// Form of measurement logs: csv, or jsonl for one JSON object a line
+    #[arg(long, value_name = "FORM", default_value = "csv", value_parser = measurement_format())]
+    pub log_measurements_format: MeasurementFormat,
+    /// Time between two lines of the logs peers and tracking
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = quantity::interval_ns)]
+    pub log_interval: i64,
+    /// Folder of measurement logs; SIGHUP opens their files again, for logrotate [default: /var/log/llts for root, else
+    /// log in the state folder]
+    #[arg(long, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = quantity::log_filter)]
     pub log_level: String,
@@ -459,6 +474,20 @@ fn poll_mode() -> impl TypedValueParser<Value = PollMode> {
     const MODES: [PollMode; 4] = [PollMode::Auto, PollMode::Busy, PollMode::Hybrid, PollMode::Block];
     PossibleValuesParser::new(MODES.map(PollMode::as_str)).map(|word| {
         MODES.into_iter().find(|mode| mode.as_str() == word).expect("the parser lets only these words pass")
+    })
+}
+
+fn measurement_log() -> impl TypedValueParser<Value = MeasurementLog> {
+    let word = |log: MeasurementLog| PossibleValue::new(log.as_str()).alias(log.chrony());
+    PossibleValuesParser::new(MeasurementLog::ALL.map(word)).map(|word| {
+        let named = |log: &MeasurementLog| [log.as_str(), log.chrony()].contains(&word.as_str());
+        MeasurementLog::ALL.into_iter().find(named).expect("the parser lets only these words pass")
+    })
+}
+
+fn measurement_format() -> impl TypedValueParser<Value = MeasurementFormat> {
+    PossibleValuesParser::new(MeasurementFormat::ALL.map(MeasurementFormat::as_str)).map(|word| {
+        MeasurementFormat::ALL.into_iter().find(|f| f.as_str() == word).expect("the parser lets only these words pass")
     })
 }
 

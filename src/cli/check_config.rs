@@ -5,6 +5,7 @@ use super::args::{self, CheckConfigArgs, Command};
 use super::exit::{Failure, say};
 use super::layers::Surroundings;
 use super::run;
+use crate::engine::LIVE_OPTIONS;
 
 /// Checks a configuration file and what it names.
 pub(super) fn check_config(args: &CheckConfigArgs) -> Result<(), Failure> {
@@ -22,5 +23,11 @@ pub(super) fn check_config(args: &CheckConfigArgs) -> Result<(), Failure> {
         1 => "one named peer".to_owned(),
         n => format!("{n} named peers"),
     };
-    say(&format!("{path} is good: {} of cluster {} on {}, {peers}\n", settings.name, settings.cluster, settings.listen))
+    let (name, cluster, listen) = (&settings.name, &settings.cluster, settings.listen);
+    // Secrets and files are named as their options are; that is what one looks for after this sentence.
+    let live = LIVE_OPTIONS.join(", ");
+    say(&format!(
+        "{path} is good: {name} of cluster {cluster} on {listen}, {peers}; of a running node a reload changes {live}, and \
+         every other option waits for a restart\n"
+    ))
 }

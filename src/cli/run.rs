@@ -8,7 +8,7 @@ use super::exit::{Failure, warn};
 use super::layers::Origin;
 use super::quantity::ListenAddr;
 use crate::discovery::{DEFAULT_PORT, StaticPeer};
-use crate::engine::{self, ClockChoice, Configuration, KeySource, Reread, Settings, Timestamps, keyfile};
+use crate::engine::{self, ClockChoice, Configuration, KeySource, Measurements, Reread, Settings, Timestamps, keyfile};
 use crate::pipeline::Limits;
 use crate::sys::nic;
 
@@ -94,6 +94,12 @@ fn settings(args: &RunArgs, machine: &Machine) -> Result<Settings, Failure> {
         socket: args.socket.clone(),
         metrics: args.metrics,
         record: args.record.clone(),
+        measurements: Measurements {
+            logs: args.log_measurements.clone(),
+            format: args.log_measurements_format,
+            dir: args.log_dir.clone(),
+            interval_ns: args.log_interval,
+        },
         log_level: args.log_level.clone(),
         log_format: args.log_format,
     })

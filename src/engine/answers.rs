@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::Settings;
 use super::hot::HotReport;
+use super::measuring::LostLines;
 use super::poll_mode::Chosen;
 use super::snapshot::NodeSnapshot;
 use super::stamping::ShownCard;
@@ -14,13 +15,13 @@ use crate::exchange::Tally;
 use crate::pipeline::{NodeView, PeerView, Standing};
 use crate::report::{CardStatus, ClockStatus, ClockView, OscillatorView, PeerStatus, SegmentView, Status};
 use crate::sys::seqlock::SeqReader;
-use crate::sys::time::{monotonic_now, raw_now};
-use crate::unit::rate_to_ppb;
+use crate::sys::time::{monotonic_now, raw_now, real_now};
+use crate::unit::{RawTime, rate_to_ppb};
 use crate::wire::Reject;
 
 /// What never changes while a node runs.
-#[derive(Clone, Debug)]
-pub struct Constants {
+#[derive(Clone)]
+pub(super) struct Constants {
     /// Where the node listens.
     pub listen: SocketAddr,
     /// The clock it delivers.
@@ -33,6 +34,8 @@ pub struct Constants {
     pub poll_mode: Chosen,
     /// The cards that stamp for this node.
     pub cards: Vec<ShownCard>,
+    /// How many lines of measurement logs were lost.
+    pub lost_lines: LostLines,
 }
 
 /// Packets after which a stamp that was promised and never came is spoken of.
@@ -40,7 +43,7 @@ const PACKETS_BEFORE_COMPLAINT: u64 = 64;
 
 /// Makes the documents.
 #[derive(Clone)]
-pub struct Answers {
+pub(super) struct Answers {
     settings: Settings,
     constants: Constants,
     began_ns: i64,
@@ -142,6 +145,12 @@ impl Answers {
         self.node.read().pipeline.node
     }
 
+    /// What CLOCK_REALTIME showed at `raw`, a moment ago, ns since 1970.
+    #[must_use]
+    pub fn real_at(&self, raw: RawTime) -> i64 {
+        real_now() - (raw_now() - self.constants.oscillator.machine_raw(raw))
+    }
+
     /// How the node is doing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -202,6 +211,7 @@ impl Answers {
         let others = [
             ("ring_dropped", hot.ring_dropped),
             ("notes_dropped", snapshot.notes_dropped),
+            ("measurements_lost", self.constants.lost_lines.count()),
             ("clock_interferences", snapshot.interferences),
             ("upheavals", snapshot.upheavals),
             ("send_failed", hot.send_failed),

@@ -15,13 +15,15 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
-use tracing::{error, info, warn};
+use tracing::{Level, error, info, warn};
 
 use super::answers::Answers;
 use super::discipline::DisciplineEnd;
 use super::endpoint::Endpoint;
 use super::keeper::Keeper;
+use super::log_limit::{LogLimit, TELLING};
 use super::machine::MachineWatch;
+use super::measuring::Measuring;
 use super::notes::Note;
 use super::reload::Reloading;
 use super::service::Service;
@@ -45,6 +47,10 @@ pub(super) struct Lines {
     pub stop: Arc<AtomicBool>,
     /// Ends a blocked wait of the hot thread.
     pub hot_waker: Waker,
+    /// What was logged too often to be shown.
+    pub log_limit: Arc<LogLimit>,
+    /// The measurement logs, if there are to be any.
+    pub measuring: Option<Measuring>,
 }
 
 /// The other two threads.
@@ -192,6 +198,9 @@ impl Control {
 
     fn reload(&mut self, now_ns: i64) {
         self.service.reloading();
+        if let Some(measuring) = &self.lines.measuring {
+            measuring.reopen();
+        }
         let keys_changed = self.reloading.reload(&mut self.discovery);
         if let Err(error) = self.watch_discovery() {
             warn!("names of peers are resolved late: {error}");
@@ -226,6 +235,9 @@ impl Control {
                 self.take_changes(changes);
             }
             self.take_notes();
+            if let Some(measuring) = &mut self.lines.measuring {
+                measuring.look(now_ns, || self.answers.status());
+            }
             self.watch_card_stamps();
             self.machine.look(now_ns);
             if let Some(keeper) = &mut self.keeper {
@@ -233,6 +245,7 @@ impl Control {
             }
             self.collect_latencies(now_ns);
             self.service.watch(now_ns, self.answers.pulse());
+            self.tell_hidden(now_ns, false);
             if let Some(socket) = &mut self.socket {
                 socket.expire(self.poll.registry(), now_ns);
             }
@@ -299,10 +312,26 @@ impl Control {
         }
     }
 
+    /// Says how much was not said.
+    fn tell_hidden(&self, now_ns: i64, all: bool) {
+        for hidden in self.lines.log_limit.hidden(now_ns, all) {
+            match hidden.level {
+                Level::ERROR => error!(target: TELLING, "{hidden}"),
+                Level::WARN => warn!(target: TELLING, "{hidden}"),
+                _ => info!(target: TELLING, "{hidden}"),
+            }
+        }
+    }
+
     fn take_notes(&mut self) {
         while let Ok(note) = self.lines.notes.try_recv() {
             match note {
-                Note::Arrived(peer) => info!("peer {} at {} has proved itself", peer.name, peer.address),
+                Note::Arrived(peer) => {
+                    info!("peer {} at {} has proved itself", peer.name, peer.address);
+                    if let Some(measuring) = &mut self.lines.measuring {
+                        measuring.arrived(&peer);
+                    }
+                }
                 Note::Silent(peer) => warn!("peer {} at {} has fallen silent", peer.name, peer.address),
                 Note::Returned(peer) => info!("peer {} at {} is heard again", peer.name, peer.address),
                 Note::Left(peer) => info!("peer {} at {} has given its place up", peer.name, peer.address),
@@ -340,7 +369,11 @@ impl Control {
                     error!("the clock refused a command: {}", io::Error::from_raw_os_error(code));
                 }
                 Note::Card(event) => self.log_card(&event),
-                Note::Recorded(exchange) => {
+                Note::Exchanged(exchange) => {
+                    if let Some(measuring) = &mut self.lines.measuring {
+                        let utc_ns = self.answers.real_at(exchange.local_received);
+                        measuring.exchange(utc_ns, &exchange, &self.answers.node_view().mapping);
+                    }
                     if let Some(record) = &mut self.record
                         && let Err(error) = record.write(&exchange)
                     {
@@ -441,6 +474,7 @@ impl Control {
         let hot = threads.hot.join().map_err(|_| anyhow::anyhow!("the hot thread panicked"))?;
         let discipline = threads.discipline.join().map_err(|_| anyhow::anyhow!("the discipline thread panicked"))?;
         self.take_notes();
+        self.tell_hidden(monotonic_now(), true);
         if let Some(keeper) = &mut self.keeper {
             keeper.last(&self.answers.node_view());
         }

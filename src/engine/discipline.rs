@@ -10,12 +10,12 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::OnConflict;
 use super::notes::{Note, NoteSender};
+use super::reload::Live;
 use super::ring::RingReceiver;
 use super::snapshot::NodeSnapshot;
 use crate::clock::{CardTimes, Cards, Clock, Commands, Interference};
 use crate::flow::{Claim, Event, Exchange, Leap, PeerIdentity};
 use crate::limits::{PEERS_MAX, TICK_NS};
-use crate::pipeline::tuning::Tuning;
 use crate::pipeline::{ClockRefusal, Pipeline, Upheaval};
 use crate::report::DisciplineLatencies;
 use crate::sys::seqlock::{SeqReader, SeqWriter};
@@ -40,7 +40,7 @@ pub struct Lines {
     /// What the system clock is told, to the hot thread.
     pub commands: SeqWriter<Commands>,
     /// Limits that may change while it runs, from the control thread.
-    pub tuning: SeqReader<Tuning>,
+    pub tuning: SeqReader<Live>,
     /// What is shown, to the control thread.
     pub state: SeqWriter<NodeSnapshot>,
     /// What is logged and recorded, to the control thread.
@@ -93,7 +93,7 @@ pub struct Discipline {
 
 impl Discipline {
     /// Joins a pipeline and a clock. `rate_hz` sets the pace of the reach registers; with `recording` every exchange is
-    /// also handed to the control thread; `on_conflict` says what to do when somebody else is at the clock.
+    /// also handed to the control thread, to be recorded or logged; `on_conflict` says what to do when somebody else is at the clock.
     #[must_use]
     pub fn new(
         pipeline: Pipeline,
@@ -169,7 +169,9 @@ impl Discipline {
         let version = self.lines.tuning.version();
         if version != self.tuning_version {
             self.tuning_version = version;
-            self.pipeline.retune(self.lines.tuning.read());
+            let live = self.lines.tuning.read();
+            self.on_conflict = live.on_conflict;
+            self.pipeline.retune(live.tuning);
         }
         while let Some(pushed) = self.lines.ring.pop() {
             self.latencies.ring(monotonic_now() - pushed.at_ns);
@@ -301,7 +303,7 @@ impl Discipline {
         self.pipeline.on_exchange(exchange);
         self.heard[exchange.peer.index()] = true;
         if self.recording {
-            self.lines.notes.send(Note::Recorded(*exchange));
+            self.lines.notes.send(Note::Exchanged(*exchange));
         }
     }
 

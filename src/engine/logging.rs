@@ -1,9 +1,10 @@
 //! Where log lines go: standard error, one line each, for people, for the journal or for programs. Only the control
-//! thread and the start write any.
+//! thread and the start write any. No kind of line comes without end: see [`super::log_limit`].
 
 use std::fmt;
 use std::io::{IsTerminal, stderr};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -15,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::LogFormat;
+use super::log_limit::{Limited, LogLimit};
 
 /// The log level is no level.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +32,15 @@ pub(super) struct LogLevel(Option<reload::Handle<EnvFilter, Registry>>);
 ///
 /// # Errors
 /// The level cannot be read.
-pub(super) fn start(level: &str, format: LogFormat) -> Result<LogLevel, LogLevelError> {
+pub(super) fn start(level: &str, format: LogFormat) -> Result<(LogLevel, Arc<LogLimit>), LogLevelError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let lines = lines(match format {
         LogFormat::Auto if is_journal() => LogFormat::Journal,
         other => other,
     });
-    let started = Registry::default().with(filter).with(lines).try_init();
-    Ok(LogLevel(started.is_ok().then_some(handle)))
+    let limit = Arc::default();
+    let started = Registry::default().with(filter).with(Limited(Arc::clone(&limit))).with(lines).try_init();
+    Ok((LogLevel(started.is_ok().then_some(handle)), limit))
 }
 
 /// Starts logging for a program that has no node and whose level stays as it is.

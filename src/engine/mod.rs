@@ -10,8 +10,10 @@ mod hot;
 mod keeper;
 mod kept;
 pub mod keyfile;
+mod log_limit;
 mod logging;
 mod machine;
+mod measuring;
 mod notes;
 mod poll_mode;
 mod privileges;
@@ -29,6 +31,6 @@ mod watch;
 
 pub use logging::begin as begin_logging;
 pub use reload::{Configuration, LIVE_OPTIONS, Reread};
-pub use settings::{ClockChoice, KeySource, LogFormat, OnConflict, PollMode, Settings, Timestamps};
+pub use settings::{ClockChoice, KeySource, LogFormat, Measurements, OnConflict, PollMode, Settings, Timestamps};
 pub use start::{StartError, run, run_reloadable};
 pub use watch::{Look, Watch, WatchSettings};

@@ -44,8 +44,8 @@ pub enum Note {
     ClockFailed(i32),
     /// Something happened to the clock of a card.
     Card(CardEvent),
-    /// A finished exchange to be recorded.
-    Recorded(Exchange),
+    /// A finished exchange to be recorded or logged.
+    Exchanged(Exchange),
 }
 
 /// The discipline thread's end.

@@ -1,5 +1,5 @@
 //! Reading the configuration again while the node runs (SIGHUP): everything is read and checked before anything is
-//! changed, so that a mistake changes nothing. Peers, keys, thresholds and the log level change at once and cost no
+//! changed, so that a mistake changes nothing. Peers, keys, limits on the clock and the log level change at once and cost no
 //! exchange; what else was changed is named, and waits for a restart.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::keyfile::{self, KeyLine};
 use super::logging::LogLevel;
 use super::start::StartError;
-use super::{KeySource, Settings};
+use super::{KeySource, OnConflict, Settings};
 use crate::discovery::{Discovery, LOCAL_KEY_ID, StaticPeer, load_or_create_local_key};
 use crate::pipeline::tuning::Tuning;
 use crate::sys::seqlock::SeqWriter;
@@ -22,7 +22,29 @@ use crate::unit::{KeyId, NodeId};
 use crate::wire::Keyring;
 
 /// Options that a reload changes at once; every other one waits for a restart.
-pub const LIVE_OPTIONS: [&str; 6] = ["peers", "key-file", "hmac-key", "step-threshold", "faults", "log-level"];
+pub const LIVE_OPTIONS: [&str; 12] = [
+    "peers",
+    "key-file",
+    "hmac-key",
+    "faults",
+    "step-threshold",
+    "no-step",
+    "slew-limit",
+    "max-change",
+    "max-change-at-start",
+    "max-total",
+    "on-conflict",
+    "log-level",
+];
+
+/// What the discipline thread takes while it runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Live {
+    /// The pipeline's part.
+    pub tuning: Tuning,
+    /// What to do when somebody else is at the clock.
+    pub on_conflict: OnConflict,
+}
 
 /// Where a node's settings come from, so that they can be read again.
 pub trait Configuration {
@@ -74,15 +96,18 @@ pub(super) struct Reloading {
     runtime_dir: std::path::PathBuf,
     marks: Vec<KeyMark>,
     log: LogLevel,
-    tuning: SeqWriter<Tuning>,
+    live: SeqWriter<Live>,
     fresh_keys: Sender<Box<Keyring>>,
     untaken_keys: Receiver<Box<Keyring>>,
     spent_keys: Receiver<Box<Keyring>>,
 }
 
-/// The part of the settings that a pipeline takes while it runs.
-pub(super) fn tuning(settings: &Settings) -> Tuning {
-    Tuning { step_threshold_ns: settings.limits.step_threshold_ns, faults: settings.faults }
+impl Live {
+    /// Of these settings.
+    pub fn of(settings: &Settings) -> Self {
+        let tuning = Tuning { limits: settings.limits, faults: settings.faults };
+        Live { tuning, on_conflict: settings.on_conflict }
+    }
 }
 
 impl Reloading {
@@ -93,7 +118,7 @@ impl Reloading {
         runtime_dir: &Path,
         keys: &Keys,
         log: LogLevel,
-        tuning: SeqWriter<Tuning>,
+        live: SeqWriter<Live>,
     ) -> (Self, HotKeys) {
         let (fresh_sender, fresh) = bounded(1);
         // One set under way and one just put off: an answer never finds the channel full.
@@ -106,7 +131,7 @@ impl Reloading {
             runtime_dir: runtime_dir.to_owned(),
             marks: keys.marks.clone(),
             log,
-            tuning,
+            live,
             fresh_keys: fresh_sender,
             untaken_keys: fresh.clone(),
             spent_keys: spent_receiver,
@@ -132,7 +157,8 @@ impl Reloading {
         if let Some(read) = &read {
             settings.peers.clone_from(&read.settings.peers);
             settings.keys = read.settings.keys.clone();
-            settings.limits.step_threshold_ns = read.settings.limits.step_threshold_ns;
+            settings.limits = read.settings.limits;
+            settings.on_conflict = read.settings.on_conflict;
             settings.faults = read.settings.faults;
             settings.log_level.clone_from(&read.settings.log_level);
         }
@@ -143,7 +169,7 @@ impl Reloading {
         // From here on nothing is refused but by a system out of threads.
         let warnings = discovery.set_peers(peers)?;
         self.log.set(&settings.log_level)?;
-        self.tuning.write(tuning(&settings));
+        self.live.write(Live::of(&settings));
         let key_changes = key_changes(&self.marks, &keys.marks);
         if !key_changes.is_empty() {
             self.hand_over(keys.ring);

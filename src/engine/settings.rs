@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::flow::Role;
 use crate::pipeline::Limits;
+use crate::report::{MeasurementFormat, MeasurementLog};
 
 /// Everything `llts run` can be told.
 #[derive(Clone, Debug)]
@@ -65,10 +66,32 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Record every finished exchange into this file.
     pub record: Option<PathBuf>,
+    /// What is logged of measurements, and where.
+    pub measurements: Measurements,
     /// Log filter, as `info` or `llts=debug`.
     pub log_level: String,
     /// The form of log lines.
     pub log_format: LogFormat,
+}
+
+/// What is logged of measurements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measurements {
+    /// The logs; none unless told.
+    pub logs: Vec<MeasurementLog>,
+    /// The form of their lines.
+    pub format: MeasurementFormat,
+    /// Their folder; the usual place unless told.
+    pub dir: Option<PathBuf>,
+    /// Time between two lines of those that are not about exchanges, ns.
+    pub interval_ns: i64,
+}
+
+impl Default for Measurements {
+    /// None.
+    fn default() -> Self {
+        Measurements { logs: Vec::new(), format: MeasurementFormat::default(), dir: None, interval_ns: 10_000_000_000 }
+    }
 }
 
 /// The form of log lines.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,6 +22,7 @@ use super::endpoint::Endpoint;
 use super::hot::{self, Hot, HotReport, WAKER};
 use super::keeper::Keeper;
 use super::machine::MachineWatch;
+use super::measuring::Measuring;
 use super::notes::notes;
 use super::poll_mode::{self, Chosen};
 use super::privileges::{self, Needs, Plan};
@@ -36,7 +38,7 @@ use crate::exchange::{self, Protocol, Roster};
 use crate::flow::{Claim, Correction, Mapping, Role, StampClass};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::{self, Algorithm, Pipeline};
-use crate::report::RecordWriter;
+use crate::report::{MeasurementLog, RecordWriter};
 use crate::sys::caps::{self, Account};
 use crate::sys::nic::KernelNics;
 use crate::sys::random::Entropy;
@@ -95,7 +97,7 @@ fn start(
     configuration: Option<(Box<dyn Configuration>, BTreeMap<String, String>)>,
     file: Option<&Path>,
 ) -> anyhow::Result<()> {
-    let log = logging::start(&settings.log_level, settings.log_format)?;
+    let (log, log_limit) = logging::start(&settings.log_level, settings.log_format)?;
     if let Some(file) = file {
         info!("options are read from {}", file.display());
     }
@@ -105,6 +107,9 @@ fn start(
     let state_dir = settings.state_dir.clone().unwrap_or(usual.state);
     if let Err(error) = prepare(&state_dir, account.as_ref()) {
         warn!("{error}; going on without: nothing will be found again after a restart");
+    }
+    if !settings.measurements.logs.is_empty() {
+        prepare_log_dir(&log_dir(&settings, &state_dir), account.as_ref());
     }
     // A key file may be root's alone; a user's own key is that of the user who is to be.
     let keys = match (&account, &settings.keys) {
@@ -203,8 +208,8 @@ fn start(
     let (report_writer, report_reader) = seqlock(HotReport::default());
     let (state_writer, state_reader) = seqlock(NodeSnapshot::new(&pipeline, clock.segments()));
     let (ring_sender, ring_receiver) = ring();
-    let (tuning_writer, tuning) = seqlock(reload::tuning(&settings));
-    let (reloading, hot_keys) = Reloading::new(configuration, &settings, &runtime_dir, &keys, log, tuning_writer);
+    let (live_writer, live) = seqlock(reload::Live::of(&settings));
+    let (reloading, hot_keys) = Reloading::new(configuration, &settings, &runtime_dir, &keys, log, live_writer);
     let (note_sender, note_receiver) = notes();
     let (hot_wanted_sender, hot_wanted) = bounded(1);
     let (hot_latencies_sender, hot_latencies) = bounded(1);
@@ -233,7 +238,7 @@ fn start(
         claim: claim_writer,
         cards: cards_writer,
         commands: commands_writer,
-        tuning,
+        tuning: live,
         state: state_writer,
         notes: note_sender,
         latencies_wanted: discipline_wanted,
@@ -241,9 +246,17 @@ fn start(
         stop: Arc::clone(&stop),
         clock_source_changed: Arc::clone(&clock_source_changed),
     };
+    let measuring = open_measuring(&settings, &state_dir, &plan)?;
     let stamps = if shown.is_empty() { promise.as_str() } else { "the card where it can" };
-    let constants =
-        Constants { listen, clock: clock.kind(), epoch_raw_ns, oscillator, poll_mode: chosen.clone(), cards: shown };
+    let constants = Constants {
+        listen,
+        clock: clock.kind(),
+        epoch_raw_ns,
+        oscillator,
+        poll_mode: chosen.clone(),
+        cards: shown,
+        lost_lines: measuring.as_ref().map(Measuring::lost_lines).unwrap_or_default(),
+    };
     let answers = Answers::new(&settings, constants, state_reader, report_reader);
     let discovery = discovery::Config {
         listen,
@@ -266,9 +279,11 @@ fn start(
         discipline_latencies,
         stop,
         hot_waker,
+        log_limit,
+        measuring,
     };
     let socket_path = socket_path(&settings, &runtime_dir, runtime_usable, listen.port());
-    let recording = record.is_some();
+    let tells_exchanges = record.is_some() || settings.measurements.logs.contains(&MeasurementLog::Exchanges);
     let endpoint = open_endpoint(settings.metrics, &answers, &plan)?;
     let machine = MachineWatch::new(steers_system, clock_source_changed);
     let control = Control::new(
@@ -296,7 +311,7 @@ fn start(
     );
     let on_conflict = settings.on_conflict;
     let discipline =
-        Discipline::new(pipeline, clock, cards, discipline_lines, settings.rate_hz, recording, on_conflict);
+        Discipline::new(pipeline, clock, cards, discipline_lines, settings.rate_hz, tells_exchanges, on_conflict);
     // Threads inherit what this one has, so it gives up first what none of them needs.
     keep(plan.process, plan.process);
     let no_new = caps::forbid_new_privileges();
@@ -518,6 +533,36 @@ fn open_record(path: Option<&Path>, settings: &Settings) -> anyhow::Result<Optio
     let node = NodeId::derive(&settings.cluster, &settings.name);
     let writer = RecordWriter::create(path, node).with_context(|| format!("cannot record into {}", path.display()))?;
     Ok(Some(writer))
+}
+
+/// The folder of the measurement logs.
+fn log_dir(settings: &Settings, state_dir: &Path) -> PathBuf {
+    let usual = || if nix::unistd::geteuid().is_root() { "/var/log/llts".into() } else { state_dir.join("log") };
+    settings.measurements.dir.clone().unwrap_or_else(usual)
+}
+
+/// Makes the folder of the measurement logs, for the user that the process will become, unless it is there. That it
+/// cannot be made is told by whoever wants to write into it.
+fn prepare_log_dir(path: &Path, account: Option<&Account>) {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path).is_ok();
+    if let Some(account) = account.filter(|_| made)
+        && std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == 0)
+    {
+        let _told_later = std::os::unix::fs::lchown(path, Some(account.uid), Some(account.gid));
+    }
+}
+
+/// Opens the measurement logs; their thread has no privileges.
+fn open_measuring(settings: &Settings, state_dir: &Path, plan: &Plan) -> anyhow::Result<Option<Measuring>> {
+    let wanted = &settings.measurements;
+    if wanted.logs.is_empty() {
+        return Ok(None);
+    }
+    let (dir, helpers) = (log_dir(settings, state_dir), plan.helpers);
+    let measuring =
+        Measuring::start(wanted, &dir, &settings.name, &settings.cluster, move || keep(helpers, helpers))?;
+    info!("measurements are logged into {}", dir.display());
+    Ok(Some(measuring))
 }
 
 fn choose_mode(settings: &Settings) -> io::Result<Chosen> {

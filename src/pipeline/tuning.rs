@@ -1,13 +1,13 @@
 //! What an operator may change about a running pipeline without a restart. Everything else of its configuration is
 //! fixed for its life: filters and consensus are built for it.
 
-use super::Pipeline;
+use super::{Limits, Pipeline};
 
 /// The limits that may change while a node runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tuning {
-    /// An error of the delivered clock above this at start is stepped, ns.
-    pub step_threshold_ns: i64,
+    /// What may be done to the delivered clock.
+    pub limits: Limits,
     /// Liars to tolerate; unless told, as many as the members alive allow.
     pub faults: Option<u16>,
 }
@@ -15,8 +15,8 @@ pub struct Tuning {
 impl Pipeline {
     /// Takes other limits from the next tick on.
     pub fn retune(&mut self, tuning: Tuning) {
-        self.config.limits.step_threshold_ns = tuning.step_threshold_ns;
+        self.config.limits = tuning.limits;
         self.config.faults = tuning.faults;
-        self.guard.set_step_threshold(tuning.step_threshold_ns);
+        self.guard.set_limits(tuning.limits);
     }
 }

@@ -158,9 +158,14 @@ impl Guard {
         Guard { limits, tick_ns, spacing_s, phase: Phase::CatchingUp { step_left: true }, still: 0, total_ns: 0.0 }
     }
 
-    /// An error at start above this is stepped from now on, ns; no news for a clock that has settled.
-    pub fn set_step_threshold(&mut self, step_threshold_ns: i64) {
-        self.limits.step_threshold_ns = step_threshold_ns;
+    /// Takes other limits from now on. None of them moves a clock by itself: a settled clock is not stepped because it
+    /// may be, and what was refused stays refused. What steps have added up to so far counts against the new sum.
+    ///
+    /// # Panics
+    /// If nothing could ever be slewed.
+    pub fn set_limits(&mut self, limits: Limits) {
+        assert!(limits.slew_max > 0.0, "a clock that may not be slewed cannot be steered");
+        self.limits = limits;
     }
 
     /// Whether a clock `lag_ns` behind V with standard deviation `sigma_ns` has caught up with it.
@@ -306,6 +311,35 @@ mod tests {
 
     fn steps(guard: &mut Guard, lag_ns: f64) -> Vec<i64> {
         follow(guard, lag_ns, 10).unwrap().1
+    }
+
+    #[test]
+    fn other_limits_hold_at_once_and_move_no_clock_by_themselves() {
+        // A settled clock 1 s off is not stepped because a step is allowed now, and slews within the new limit.
+        let none = Limits { allow_step: false, ..Limits::default() };
+        let mut guard = settled(none);
+        guard.set_limits(Limits { slew_max: 20e-6, step_threshold_ns: 1, ..Limits::default() });
+        let advice = guard.advise(0.0, 1e9, 0.0).unwrap();
+        assert_eq!((advice.step_ns, advice.rate), (0, 20e-6));
+        guard.set_limits(Limits { slew_max: 40e-6, ..Limits::default() });
+        assert_eq!(guard.advise(0.0, 1e9, 0.0).unwrap().rate, 40e-6);
+        // A narrower limit on changes ends it, and a wider one afterwards does not take that back.
+        guard.set_limits(Limits { change_ns_max: 1e8, ..Limits::default() });
+        let refusal = follow(&mut guard, 1e9, 10).unwrap_err();
+        assert!(matches!(refusal, Refusal::Change { max_ns: 1e8, .. }), "{refusal}");
+        guard.set_limits(Limits::default());
+        assert_eq!(follow(&mut guard, 0.0, 1).unwrap_err(), refusal);
+        // At a start: forbidden steps are not taken, allowed ones are.
+        let mut guard = Guard::new(none, TICK_NS);
+        assert_eq!(steps(&mut guard, 1e9), []);
+        guard.set_limits(Limits::default());
+        assert_eq!(steps(&mut guard, 1e9), [1_000_000_000]);
+        // What was stepped before counts against the new sum.
+        let mut guard = moved(Limits::default());
+        assert_eq!(steps(&mut guard, 2e9).len(), 1);
+        guard.set_limits(Limits { total_ns_max: 3e9, ..Limits::default() });
+        let refusal = follow(&mut guard, 2e9, 10).unwrap_err();
+        assert!(matches!(refusal, Refusal::Total { ns: 4e9, .. }), "{refusal}");
     }
 
     #[test]
