@@ -58,6 +58,8 @@ pub(super) enum Command {
     Peers(StatusArgs),
     /// Show how well the clock of a node on this machine follows its cluster
     Tracking(StatusArgs),
+    /// Show a node on this machine and its peers live in this terminal
+    Top(TopArgs),
     /// Wait until a node on this machine promises a bound: 0 it does, 1 not in time, 2 it never will
     Waitsync(WaitsyncArgs),
     /// Make a key
@@ -251,6 +253,16 @@ pub(super) struct StatusArgs {
     /// Show it again and again, this often [default: 1s]
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s", value_parser = interval_ns)]
     pub watch: Option<i64>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// Options of `llts top`.
+#[derive(Args, Debug)]
+pub(super) struct TopArgs {
+    /// Ask the node this often
+    #[arg(long, value_name = "INTERVAL", default_value = "1s", value_parser = interval_ns)]
+    pub interval: i64,
     #[command(flatten)]
     pub node: NodeArgs,
 }
