@@ -57,8 +57,12 @@ impl Note {
                     NodeState::Acquire => Gravity::Note,
                     NodeState::Holdover | NodeState::Unset => Gravity::Warning,
                 };
-                let peers = if *used == 1 { "1 peer".to_owned() } else { format!("{used} peers") };
-                (gravity, format!("this node goes from {} to {}, with {peers} in use", from.as_str(), to.as_str()))
+                let peers = match used {
+                    0 => String::new(),
+                    1 => ", with 1 peer in use".to_owned(),
+                    n => format!(", with {n} peers in use"),
+                };
+                (gravity, format!("this node goes from {} to {}{peers}", from.as_str(), to.as_str()))
             }
             Note::Stepped(by_ns) => {
                 (Gravity::Warning, format!("the clock was stepped by {:+.6} s to cluster time", *by_ns as f64 * 1e-9))
