@@ -181,7 +181,7 @@ fn a_browser_shows_the_cluster_without_a_complaint_on_a_desk_and_on_a_phone_in_l
         tab.screen(width, 800, dark);
         let drawn = "document.querySelector('#offsets svg').viewBox.baseVal.width";
         until(&mut tab, "it is laid out", &format!("innerWidth === {width} && {drawn} < {width}"));
-        let overflow = number(&mut tab, "document.scrollingElement.scrollWidth - innerWidth");
+        let overflow = number(&mut tab, "document.scrollingElement.scrollWidth - document.documentElement.clientWidth");
         assert!(overflow <= 0.0, "{name}: {overflow} px too wide");
         let ground = tab.eval("getComputedStyle(document.body).backgroundColor");
         assert_eq!(ground, if dark { "rgb(14, 17, 22)" } else { "rgb(243, 245, 248)" });
@@ -193,7 +193,8 @@ fn a_browser_shows_the_cluster_without_a_complaint_on_a_desk_and_on_a_phone_in_l
     until(&mut tab, "the silence", "document.querySelector('#events').innerText.includes('is silent')");
     until(&mut tab, "its reason", "document.querySelector('#peers').innerText.includes('it has not answered')");
     assert_eq!(tab.complaints(), [""; 0]);
-    let own = |address: &String| (address.starts_with(&url) || address.starts_with("data:")) && !address.ends_with("/x");
+    let own =
+        |address: &String| (address.starts_with(&url) || address.starts_with("data:")) && !address.ends_with("/x");
     let requests = tab.requests();
     assert!(requests.len() > 5 && requests.iter().all(own), "{requests:?}");
 

@@ -155,7 +155,7 @@ const fn column(name: &'static str, order: Option<Order>, chars: usize, from: u1
 }
 
 const STATE: Column = column("STATE", Some(Order::State), 10, 30, true);
-const OFFSET: Column = column("OFFSET", Some(Order::Offset), 9, 0, false);
+const OFFSET: Column = column("OFFSET", Some(Order::Offset), 9, 16, false);
 const BOUND: Column = column("BOUND", Some(Order::Bound), 8, 50, false);
 const DELAY: Column = column("DELAY", Some(Order::Delay), 8, 60, false);
 const REACH: Column = column("REACH", None, 5, 76, false);
@@ -234,13 +234,14 @@ fn peers(frame: &mut Frame, board: &mut Board, area: Rect) {
 /// The line of a peer. Whoever is not used says why, beside its line where there is room, or in its place if it has
 /// none.
 fn past(board: &Board, peer: &PeerStatus, chars: usize) -> Vec<Span<'static>> {
-    let said = match (peer.reason.chars().count(), peer.offset_ns) {
-        (0, _) => 0,
-        (_, None) => chars,
-        (length, Some(_)) => (length + 2).min(chars.saturating_sub(LINE_COLUMNS.start() + 8)),
+    let whole = peer.reason.chars().count() + 2;
+    let said = match peer.offset_ns {
+        _ if peer.reason.is_empty() => 0,
+        None => chars,
+        Some(_) => whole.min(chars.saturating_sub(LINE_COLUMNS.start() + 8)),
     };
-    // Three words are no reason.
-    let said = if said < 20 && said < chars { 0 } else { said };
+    // Three words of a reason are none.
+    let said = if said < whole.min(20) && said < chars { 0 } else { said };
     let line = chars - said;
     let bars = bars(&board.offsets(peer.address, line), line);
     let reason = if line > 0 && said > 0 { format!("  {}", peer.reason) } else { peer.reason.clone() };
