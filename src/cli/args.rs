@@ -194,7 +194,8 @@ pub(super) struct RunArgs {
     /// Status socket [default: in the runtime folder]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Serve metrics for Prometheus by HTTP: PORT on loopback, IP:PORT, or :PORT for every interface [default: nowhere]
+    /// Serve metrics for Prometheus and a page for people by HTTP: PORT on loopback, IP:PORT, or :PORT for every
+    /// interface [default: nowhere]
     #[arg(long, value_name = "ADDR", value_parser = quantity::metrics_addr)]
     pub metrics: Option<SocketAddr>,
     /// Record every finished exchange into this file, for replay
