@@ -36,6 +36,16 @@ pub const HTTP_CLIENTS_MAX: usize = 32;
 pub const HTTP_PATIENCE_NS: i64 = 5_000_000_000;
 /// The longest request that is read, bytes: browsers send some hundreds.
 pub const HTTP_REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// What the endpoint remembers is kept in cells of this length, ns.
+pub const HISTORY_CELL_NS: i64 = 4_000_000_000;
+/// Cells kept: an hour.
+pub const HISTORY_CELLS: usize = 900;
+/// Numbers in one answer about the past, some ten bytes each: who wants more asks again.
+pub const HISTORY_ANSWER_NUMBERS: usize = 16 * 1024;
+/// Happenings that the endpoint remembers.
+pub const CHRONICLE_EVENTS: usize = 200;
+/// Packets that were refused for one reason are told at most this often, ns.
+pub const CHRONICLE_REFUSALS_NS: i64 = 600_000_000_000;
 
 /// Exchanges a second and peer: slowest and fastest accepted.
 pub const RATE_HZ_MIN: f64 = 0.01;
@@ -156,6 +166,7 @@ const _: () = assert!(SATURN_TRANSACTIONS_MAX < SATURN_ENDED_MAX, "what has just
 const _: () = assert!(SATURN_EXPIRY_NS > SATURN_PATIENCE_NS, "a master outlasts its slaves' patience");
 const _: () = assert!(PEERS_MAX <= u128::BITS as usize, "a verdict marks peers in 128 bits");
 const _: () = assert!(CANDIDATES_MAX < PEERS_MAX);
+const _: () = assert!(HISTORY_CELLS as i64 * HISTORY_CELL_NS == 3_600_000_000_000, "the last hour");
 const _: () = assert!(KEYS_MAX >= 2 + 2 * PEERS_MAX, "two live keys for every peer");
 const _: () = assert!(KEY_BYTES_MIN >= 16 && KEY_BYTES_MAX == 64);
 const _: () = assert!(TICK_HZ >= 8 && TICK_HZ <= 64 && 1_000_000_000 % TICK_HZ == 0);

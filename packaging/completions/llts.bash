@@ -58,6 +58,9 @@ _llts() {
             llts,status)
                 cmd="llts__subcmd__status"
                 ;;
+            llts,top)
+                cmd="llts__subcmd__top"
+                ;;
             llts,tracking)
                 cmd="llts__subcmd__tracking"
                 ;;
@@ -109,6 +112,9 @@ _llts() {
             llts__subcmd__help,status)
                 cmd="llts__subcmd__help__subcmd__status"
                 ;;
+            llts__subcmd__help,top)
+                cmd="llts__subcmd__help__subcmd__top"
+                ;;
             llts__subcmd__help,tracking)
                 cmd="llts__subcmd__help__subcmd__tracking"
                 ;;
@@ -125,7 +131,7 @@ _llts() {
 
     case "${cmd}" in
         llts)
-            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help --version demo status doctor watch query peers tracking waitsync keygen check-config completions sim saturn compare replay run help"
+            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help --version demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -429,7 +435,7 @@ _llts() {
             return 0
             ;;
         llts__subcmd__help)
-            opts="demo status doctor watch query peers tracking waitsync keygen check-config completions sim saturn compare replay run help"
+            opts="demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -625,6 +631,20 @@ _llts() {
             return 0
             ;;
         llts__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__help__subcmd__top)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1066,6 +1086,32 @@ _llts() {
             fi
             case "${prev}" in
                 --watch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runtime-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__top)
+            opts="-h --interval --socket --runtime-dir --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -59,6 +59,8 @@ pub(super) enum Command {
     Peers(StatusArgs),
     /// Show how well the clock of a node on this machine follows its cluster
     Tracking(StatusArgs),
+    /// Show a node on this machine and its peers live in this terminal
+    Top(TopArgs),
     /// Wait until a node on this machine promises a bound: 0 it does, 1 not in time, 2 it never will
     Waitsync(WaitsyncArgs),
     /// Make a key
@@ -193,7 +195,8 @@ pub(super) struct RunArgs {
     /// Status socket [default: in the runtime folder]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Serve metrics for Prometheus by HTTP: PORT on loopback, IP:PORT, or :PORT for every interface [default: nowhere]
+    /// Serve metrics for Prometheus and a page for people by HTTP: PORT on loopback, IP:PORT, or :PORT for every
+    /// interface [default: nowhere]
     #[arg(long, value_name = "ADDR", value_parser = quantity::metrics_addr)]
     pub metrics: Option<SocketAddr>,
     /// Record every finished exchange into this file, for replay
@@ -266,6 +269,16 @@ pub(super) struct StatusArgs {
     /// Show it again and again, this often [default: 1s]
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s", value_parser = interval_ns)]
     pub watch: Option<i64>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// Options of `llts top`.
+#[derive(Args, Debug)]
+pub(super) struct TopArgs {
+    /// Ask the node this often
+    #[arg(long, value_name = "INTERVAL", default_value = "1s", value_parser = interval_ns)]
+    pub interval: i64,
     #[command(flatten)]
     pub node: NodeArgs,
 }

@@ -21,6 +21,7 @@ mod run;
 mod saturn;
 mod sim;
 mod status;
+mod top;
 mod waitsync;
 mod watch;
 
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Status(args)) => status::status(&args, View::Status),
         Ok(Command::Peers(args)) => status::status(&args, View::Peers),
         Ok(Command::Tracking(args)) => status::status(&args, View::Tracking),
+        Ok(Command::Top(args)) => top::top(&args),
         Ok(Command::Waitsync(args)) => waitsync::waitsync(&args),
         Ok(Command::Watch(args)) => watch::watch(&args),
         Ok(Command::Query(args)) => query::query(&args),

@@ -194,6 +194,19 @@ fn further(page: &str) -> &'static str {
              .TP\nfurthest\nthe peer used with the largest offset\n\
              .TP\ndelay\nthe shortest and the longest round trip to the peers used\n"
         }
+        "llts-top" => {
+            ".SH KEYS\n\
+             .TP\nup, down, page up, page down, Home, End\nchoose a peer (also k, j, g and G)\n\
+             .TP\nEnter\na closer look at the chosen peer, and back\n\
+             .TP\nn, s, o, b, d\norder by name, state, offset, bound or delay; the same key again turns the order \
+             round\n\
+             .TP\np, space\neverything stands still, or goes on; nothing is lost meanwhile\n\
+             .TP\n?, h\nhelp\n\
+             .TP\nq, Esc\nback, or quit; Ctrl\\-C quits at once\n\
+             .SH ENVIRONMENT\n.TP\nNO_COLOR\nif it is set and not empty, there are no colours\n\
+             .SH EXIT STATUS\n0: somebody quit. 1: no daemon answers. 2: standard input or output is no terminal. 128 \
+             and its number: a signal ended it.\n"
+        }
         "llts-waitsync" => {
             ".SH EXIT STATUS\n0: the node promises the bound. 1: not within the time. 2: it never will: no daemon \
              runs, or it is an observer.\n"

@@ -325,6 +325,9 @@ impl Control {
 
     fn take_notes(&mut self) {
         while let Ok(note) = self.lines.notes.try_recv() {
+            if let (Some(endpoint), Some((gravity, text))) = (&self.endpoint, note.sentence()) {
+                endpoint.tell(gravity, text);
+            }
             match note {
                 Note::Arrived(peer) => {
                     info!("peer {} at {} has proved itself", peer.name, peer.address);

@@ -1,8 +1,10 @@
 //! The HTTP endpoint for monitoring: metrics, the status document and a page for people, to be read and nothing else.
-//! It runs on a thread of its own with snapshots of its own, so that no number of slow, idle or hostile connections can
-//! hold up a packet, a tick or even the control thread. Connections, the length of a request and the patience with
-//! both are bounded; when all places are taken, whoever has waited longest without asking gives way.
+//! It runs on a thread of its own with snapshots of its own, so that no number of slow, idle or hostile connections
+//! can hold up a packet, a tick or even the control thread. Connections, the length of a request and the patience with
+//! both are bounded, and so is what it remembers for the page; when all places are taken, whoever has waited longest
+//! without asking gives way.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -15,16 +17,20 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::answers::Answers;
-use crate::limits::{HTTP_CLIENTS_MAX, HTTP_PATIENCE_NS, HTTP_REQUEST_BYTES_MAX};
-use crate::report::{DisciplineLatencies, Exposition, HotLatencies, Latencies, metrics_text};
+use crate::limits::{CHRONICLE_EVENTS, HTTP_CLIENTS_MAX, HTTP_PATIENCE_NS, HTTP_REQUEST_BYTES_MAX};
+use crate::report::{
+    Chronicle, DisciplineLatencies, Exposition, Gravity, Happening, History, HotLatencies, Latencies, Page,
+    metrics_text,
+};
 use crate::sys::rt;
-use crate::sys::time::monotonic_now;
+use crate::sys::time::{monotonic_now, real_now};
 
 /// What the control thread hands over.
 #[derive(Default)]
 struct Handed {
     listed: BTreeMap<SocketAddr, String>,
     latencies: Latencies,
+    happenings: Vec<Happening>,
 }
 
 /// The control thread's end.
@@ -56,6 +62,9 @@ impl Endpoint {
             answers,
             handed: Arc::clone(&handed),
             loopback: address.ip().to_canonical().is_loopback(),
+            page: Page::new(),
+            history: History::new(),
+            chronicle: Chronicle::default(),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("llts-http".into()).spawn(move || {
@@ -74,6 +83,14 @@ impl Endpoint {
     /// More that was measured.
     pub fn add(&self, hot: &HotLatencies, discipline: &DisciplineLatencies) {
         lock(&self.handed).latencies.merge(hot, discipline);
+    }
+
+    /// Something that happened just now.
+    pub fn tell(&self, gravity: Gravity, text: String) {
+        let happenings = &mut lock(&self.handed).happenings;
+        if happenings.len() < CHRONICLE_EVENTS {
+            happenings.push(Happening { at_unix_ns: real_now(), gravity, text });
+        }
     }
 }
 
@@ -98,6 +115,8 @@ const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 /// The first client's token.
 const CLIENTS: usize = 2;
+/// How often it looks at the node by itself, ns.
+const LOOK_INTERVAL_NS: i64 = 1_000_000_000;
 /// The longest wait.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -109,6 +128,9 @@ struct Server {
     handed: Arc<Mutex<Handed>>,
     /// Only reachable from this machine, so that a name in `Host` that is not this machine's is a trick.
     loopback: bool,
+    page: Page,
+    history: History,
+    chronicle: Chronicle,
 }
 
 struct Client {
@@ -122,8 +144,15 @@ struct Client {
 impl Server {
     fn run(mut self, stop: &AtomicBool) {
         let mut events = Events::with_capacity(HTTP_CLIENTS_MAX + CLIENTS);
+        let mut look_ns = monotonic_now();
         while !stop.load(Ordering::Relaxed) {
-            if let Err(error) = self.poll.poll(&mut events, Some(TURN))
+            let now_ns = monotonic_now();
+            if now_ns >= look_ns {
+                look_ns = (look_ns + LOOK_INTERVAL_NS).max(now_ns);
+                self.look(now_ns);
+            }
+            let wait = TURN.min(Duration::from_nanos((look_ns - now_ns).unsigned_abs()));
+            if let Err(error) = self.poll.poll(&mut events, Some(wait))
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 tracing::error!("the endpoint for monitoring has ended: {error}");
@@ -144,6 +173,17 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Remembers how the node is doing and what has happened to it.
+    fn look(&mut self, now_ns: i64) {
+        let mut handed = lock(&self.handed);
+        self.answers.set_listed(&handed.listed);
+        handed.happenings.drain(..).for_each(|happening| self.chronicle.tell(happening));
+        drop(handed);
+        let status = self.answers.status();
+        self.history.take(&status, now_ns);
+        self.chronicle.look(&status, real_now());
     }
 
     fn accept(&mut self, now_ns: i64) {
@@ -202,20 +242,28 @@ impl Server {
             return Response::refusal("403 Forbidden", "ask this machine by localhost or its address").bytes();
         }
         match request.path.as_str() {
+            "/" => Response::page(&self.page),
             "/metrics" => {
                 let exposition = if request.open_metrics { Exposition::OpenMetrics } else { Exposition::Prometheus };
                 let handed = lock(&self.handed);
                 self.answers.set_listed(&handed.listed);
                 let text = metrics_text(&self.answers.status(), &handed.latencies, exposition);
-                Response { status: "200 OK", content_type: exposition.content_type(), body: text }.bytes()
+                Response::new("200 OK", exposition.content_type(), text)
             }
             "/status.json" => {
                 self.answers.set_listed(&lock(&self.handed).listed);
                 let body = self.answers.answer("status").expect("it is a question");
-                Response { status: "200 OK", content_type: "application/json", body }.bytes()
+                Response::new("200 OK", JSON, body)
             }
-            _ => Response::refusal("404 Not Found", "there are /metrics and /status.json").bytes(),
+            "/history.json" => match request.after() {
+                Some(after) => Response::json(&self.history.after(after)),
+                None => Response::refusal("400 Bad Request", "after is the number of a cell"),
+            },
+            "/events.json" => Response::json(&self.chronicle.told(real_now())),
+            "/latencies.json" => Response::json(&lock(&self.handed).latencies.status()),
+            _ => Response::refusal("404 Not Found", "there are /, /metrics and /status.json"),
         }
+        .bytes()
     }
 }
 
@@ -261,6 +309,7 @@ impl Client {
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
     path: String,
+    query: String,
     host: Option<String>,
     open_metrics: bool,
 }
@@ -281,8 +330,9 @@ impl Request {
         if *method != "GET" {
             return Err(Response::refusal("405 Method Not Allowed", "there is nothing here but to GET"));
         }
-        let path = target.split('?').next().unwrap_or("").to_owned();
-        let mut request = Request { path, host: None, open_metrics: false };
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (path, query) = (path.to_owned(), query.to_owned());
+        let mut request = Request { path, query, host: None, open_metrics: false };
         for line in lines.take_while(|line| !line.is_empty()) {
             let (name, value) = line.split_once(':').ok_or_else(bad)?;
             if name.eq_ignore_ascii_case("host") {
@@ -293,27 +343,53 @@ impl Request {
         }
         Ok(request)
     }
+
+    /// The number of the cell after which history is wanted: 0 if none is said, `None` if it is no number.
+    fn after(&self) -> Option<u32> {
+        let said = self.query.split('&').find_map(|word| word.strip_prefix("after="));
+        said.map_or(Some(0), |text| text.parse().ok())
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Response {
     status: &'static str,
     content_type: &'static str,
-    body: String,
+    policy: String,
+    body: Cow<'static, str>,
 }
 
+const JSON: &str = "application/json";
+
 impl Response {
+    fn new(status: &'static str, content_type: &'static str, body: String) -> Self {
+        // What is no page may not become one.
+        let policy = "default-src 'none'; frame-ancestors 'none'".to_owned();
+        Response { status, content_type, policy, body: body.into() }
+    }
+
     fn refusal(status: &'static str, reason: &str) -> Self {
-        Response { status, content_type: "text/plain; charset=utf-8", body: format!("{reason}\n") }
+        Response::new(status, "text/plain; charset=utf-8", format!("{reason}\n"))
+    }
+
+    fn json(document: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_string(document).expect("the documents are plain data") + "\n";
+        Response::new("200 OK", JSON, body)
+    }
+
+    fn page(page: &Page) -> Self {
+        let content_type = "text/html; charset=utf-8";
+        Response { status: "200 OK", content_type, policy: page.policy.clone(), body: page.html.into() }
     }
 
     fn bytes(self) -> Vec<u8> {
-        let Response { status, content_type, body } = self;
+        let Response { status, content_type, policy, body } = self;
         let allow = if status.starts_with("405") { "Allow: GET\r\n" } else { "" };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\
              Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n\
-             Referrer-Policy: no-referrer\r\nContent-Security-Policy: default-src 'none'\r\n\r\n",
+             Cross-Origin-Resource-Policy: same-origin\r\nReferrer-Policy: no-referrer\r\n\
+             Content-Security-Policy: {policy}\r\n\r\n",
             body.len()
         );
         (head + &body).into_bytes()
@@ -362,9 +438,25 @@ mod tests {
 
     #[test]
     fn the_format_is_what_was_asked_for() {
-        let request = "GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text;version=1.0.0,*/*\r\n\r\n";
+        let request = "GET /metrics?x=1 HTTP/1.1\r\naccept: application/openmetrics-text;version=1.0.0,*/*\r\n\r\n";
         let read = Request::read(request.as_bytes()).unwrap();
         assert_eq!((read.path.as_str(), read.open_metrics), ("/metrics", true));
+    }
+
+    #[test]
+    fn history_is_asked_for_by_a_number_and_nothing_else() {
+        for (target, after) in [
+            ("/history.json", Some(0)),
+            ("/history.json?", Some(0)),
+            ("/history.json?after=17", Some(17)),
+            ("/history.json?x=1&after=4294967295", Some(u32::MAX)),
+            ("/history.json?after=4294967296", None),
+            ("/history.json?after=-1", None),
+            ("/history.json?after=", None),
+        ] {
+            let request = Request::read(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
+            assert_eq!((request.path.as_str(), request.after()), ("/history.json", after), "{target}");
+        }
     }
 
     #[test]

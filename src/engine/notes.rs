@@ -3,10 +3,11 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::clock::{CardEvent, Interference};
+use crate::clock::{CardEvent, Interference, PhcEvent};
 use crate::flow::{Exchange, Leap, NodeState, PeerIdentity};
 use crate::limits::NOTES;
 use crate::pipeline::Upheaval;
+use crate::report::Gravity;
 
 /// One thing worth telling.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,51 @@ pub enum Note {
     Card(CardEvent),
     /// A finished exchange to be recorded or logged.
     Exchanged(Exchange),
+}
+
+impl Note {
+    /// What a page tells of it and how grave it is; `None` for what concerns peers, whose standing tells more.
+    #[must_use]
+    pub fn sentence(&self) -> Option<(Gravity, String)> {
+        const NOTHING: &str = "all that was known of the peers is dropped, and nothing is promised for now";
+        Some(match self {
+            Note::State { from, to, used } => {
+                let gravity = match to {
+                    NodeState::Track => Gravity::Good,
+                    NodeState::Acquire => Gravity::Note,
+                    NodeState::Holdover | NodeState::Unset => Gravity::Warning,
+                };
+                let peers = match used {
+                    0 => String::new(),
+                    1 => ", with 1 peer in use".to_owned(),
+                    n => format!(", with {n} peers in use"),
+                };
+                (gravity, format!("this node goes from {} to {}{peers}", from.as_str(), to.as_str()))
+            }
+            Note::Stepped(by_ns) => {
+                (Gravity::Warning, format!("the clock was stepped by {:+.6} s to cluster time", *by_ns as f64 * 1e-9))
+            }
+            Note::LeapTaken(leap) => {
+                (Gravity::Warning, format!("the clock has taken a leap second: {:+} s, as announced", leap.step_s()))
+            }
+            Note::Interference(what) => (Gravity::Bad, what.to_string()),
+            Note::Upheaval(why) => (Gravity::Bad, format!("{why}: {NOTHING}")),
+            Note::HeldUp(ns) => (Gravity::Warning, format!("this process was held up for {:.1} s", *ns as f64 * 1e-9)),
+            Note::ClockFailed(code) => {
+                let error = std::io::Error::from_raw_os_error(*code);
+                (Gravity::Bad, format!("the clock refused a command: {error}"))
+            }
+            Note::Card(CardEvent { event: PhcEvent::Ready, .. }) => {
+                (Gravity::Good, "the clock of a network card is known: its stamps are used".to_owned())
+            }
+            Note::Card(_) => {
+                (Gravity::Warning, "a network card's clock is not believed: kernel stamps are used".to_owned())
+            }
+            Note::Arrived(_) | Note::Silent(_) | Note::Returned(_) | Note::Left(_) => return None,
+            // Told at every tick to a clock to which somebody else keeps telling something else.
+            Note::LeapAnnounced(_) | Note::Exchanged(_) => return None,
+        })
+    }
 }
 
 /// The discipline thread's end.

@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use hdrhistogram::Histogram;
+use serde::Serialize;
 
 use super::human::span_text;
 use super::table::{Align, Table};
@@ -44,6 +45,21 @@ impl Latency {
         Cumulative { below, count, sum_s }
     }
 
+    fn status(&self, name: &'static str) -> LatencyStatus {
+        let known = |ns: u64| (!self.0.is_empty()).then_some(ns);
+        let quantile = |q| known(self.0.value_at_quantile(q));
+        LatencyStatus {
+            name,
+            count: self.0.len(),
+            min_ns: known(self.0.min()),
+            p50_ns: quantile(0.5),
+            p90_ns: quantile(0.9),
+            p99_ns: quantile(0.99),
+            p999_ns: quantile(0.999),
+            max_ns: known(self.0.max()),
+        }
+    }
+
     fn tell(&self, name: &str, table: &mut Table) {
         let span = |ns: u64| if self.0.is_empty() { "-".into() } else { span_text(Some(ns as f64)) };
         let quantile = |q| span(self.0.value_at_quantile(q));
@@ -71,6 +87,27 @@ pub(super) struct Cumulative {
     pub sum_s: f64,
 }
 
+/// The percentiles of one latency, right to one percent; null before anything was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LatencyStatus {
+    /// What is measured.
+    pub name: &'static str,
+    /// How often it was.
+    pub count: u64,
+    /// The shortest, ns.
+    pub min_ns: Option<u64>,
+    /// Half of them took no longer, ns.
+    pub p50_ns: Option<u64>,
+    /// Nine of ten.
+    pub p90_ns: Option<u64>,
+    /// 99 of a hundred.
+    pub p99_ns: Option<u64>,
+    /// 999 of a thousand.
+    pub p999_ns: Option<u64>,
+    /// The longest, ns.
+    pub max_ns: Option<u64>,
+}
+
 /// Both threads' histograms, joined.
 #[derive(Clone, Debug, Default)]
 pub struct Latencies {
@@ -91,6 +128,20 @@ impl Latencies {
     pub fn reset(&mut self) {
         self.hot.reset();
         self.discipline.reset();
+    }
+
+    /// The percentiles of all six.
+    #[must_use]
+    pub fn status(&self) -> [LatencyStatus; 6] {
+        let (hot, discipline) = (&self.hot, &self.discipline);
+        [
+            hot.round_trip.status("path delay"),
+            hot.turn_around.status("turn-around"),
+            hot.stamp_to_user.status("stamp to user"),
+            discipline.ring.status("ring"),
+            hot.loop_gap.status("poll gap"),
+            discipline.tick_late.status("tick lateness"),
+        ]
     }
 
     /// Every histogram with the name and the meaning that it has for programs.
@@ -296,6 +347,19 @@ mod tests {
         assert_eq!(latency.0.len(), 4);
         assert_eq!(latency.0.count_at(LOWEST_NS), 3);
         assert!(latency.0.max() >= HIGHEST_NS && (latency.0.max() as f64) < HIGHEST_NS as f64 * 1.01);
+    }
+
+    #[test]
+    fn the_percentiles_for_programs_are_those_of_the_table() {
+        let mut latencies = Latencies::default();
+        assert!(latencies.status().iter().all(|l| l.count == 0 && l.min_ns.is_none() && l.p999_ns.is_none()));
+        for ns in 1..=100 {
+            latencies.hot.turn_around(ns);
+        }
+        let told = &latencies.status()[1];
+        let numbers = [told.min_ns, told.p50_ns, told.p90_ns, told.p99_ns, told.p999_ns, told.max_ns];
+        assert_eq!((told.name, told.count), ("turn-around", 100));
+        assert_eq!(numbers.map(Option::unwrap), [1, 50, 90, 99, 100, 100]);
     }
 
     #[test]
