@@ -133,8 +133,7 @@ pub(super) struct Limited(pub std::sync::Arc<LogLimit>);
 impl<S: Subscriber> Layer<S> for Limited {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        is_free(metadata)
-            || self.0.admits(metadata.callsite(), *metadata.level(), monotonic_now(), || message(event))
+        is_free(metadata) || self.0.admits(metadata.callsite(), *metadata.level(), monotonic_now(), || message(event))
     }
 }
 

@@ -559,8 +559,7 @@ fn open_measuring(settings: &Settings, state_dir: &Path, plan: &Plan) -> anyhow:
         return Ok(None);
     }
     let (dir, helpers) = (log_dir(settings, state_dir), plan.helpers);
-    let measuring =
-        Measuring::start(wanted, &dir, &settings.name, &settings.cluster, move || keep(helpers, helpers))?;
+    let measuring = Measuring::start(wanted, &dir, &settings.name, &settings.cluster, move || keep(helpers, helpers))?;
     info!("measurements are logged into {}", dir.display());
     Ok(Some(measuring))
 }

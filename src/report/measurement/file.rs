@@ -98,7 +98,9 @@ impl MeasurementFile {
                 let mark = if self.file.metadata()?.len() == 0 { "" } else { "# " };
                 format!("# {}\n{mark}{names}\n", self.banner)
             }
-            MeasurementFormat::Jsonl => serde_json::json!({ "banner": self.banner, "columns": columns }).to_string() + "\n",
+            MeasurementFormat::Jsonl => {
+                serde_json::json!({ "banner": self.banner, "columns": columns }).to_string() + "\n"
+            }
         };
         self.append(&text)
     }
@@ -116,9 +118,10 @@ fn open(path: &Path) -> io::Result<File> {
     }
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(io::Error::new(io::ErrorKind::WouldBlock, "another llts writes it: give each node a --log-dir of its own"))
-        }
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            "another llts writes it: give each node a --log-dir of its own",
+        )),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

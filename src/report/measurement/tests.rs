@@ -6,12 +6,8 @@ use crate::unit::{BootId, Name, NodeId, PeerSlot, RawTime};
 /// A peer whose raw clock is `relation_ns` ahead, 1000 ns away in each direction, and whose V is its raw time.
 fn exchange(relation_ns: i64) -> (Exchange, Mapping) {
     let mapping = Mapping { epoch: RawTime::from_nanos(0), offset_ns: 0, offset_frac_ns: 0.0, rate: 0.0 };
-    let claim = Claim {
-        state: NodeState::Track,
-        sigma_ns: 40.0,
-        bound_ns: f32::INFINITY,
-        ..Claim::unset(mapping, Role::Peer)
-    };
+    let claim =
+        Claim { state: NodeState::Track, sigma_ns: 40.0, bound_ns: f32::INFINITY, ..Claim::unset(mapping, Role::Peer) };
     let raw = RawTime::from_nanos;
     let exchange = Exchange {
         peer: PeerSlot(3),
