@@ -11,8 +11,9 @@
 //! rate and status, and the clock must stand where that command had let it go, within what the kernel's multiplier and
 //! the reading itself explain.
 //!
-//! A leap second that is announced is the kernel's to take: it sets REALTIME at the end of the UTC day and its TAI offset
-//! with it, by which a leap is told from a setting of the clock by somebody. This program never writes the TAI offset.
+//! A leap second that is announced is the kernel's to take: it sets REALTIME at the end of the UTC day, and its TAI
+//! offset with it, by which a leap is told from a setting of the clock by somebody. This program never writes that
+//! offset.
 
 use std::io;
 use std::path::Path;
@@ -34,8 +35,8 @@ const STATUS_INTERVAL_NS: i64 = 1_000_000_000;
 /// A clock that stands further from where it was let go was moved by somebody, ns: the kernel's multiplier strays by
 /// tens of nanoseconds.
 const MOVED_NS_MIN: f64 = 5_000.0;
-/// An announcement is taken back for this long, ns, after the clock was set: the kernel, which then forgets when the leap
-/// second is due, looks for an announcement once a second, and only a new one makes it count again.
+/// An announcement is taken back for this long, ns, after the clock was set: the kernel then forgets when the leap second
+/// is due, looks for an announcement once a second, and counts again only for a new one.
 const LEAP_PAUSE_NS: i64 = 2_200_000_000;
 /// A move of the clock this close to a whole second, together with the TAI offset's, is a leap second, ns.
 const LEAP_NS_REACH: i64 = 400_000_000;
