@@ -143,8 +143,8 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
         Ok(())
     }
 
-    /// By how much the clock stands elsewhere at `after`, right behind a command, than its rates before and since and the
-    /// step explain, ns, since it was last read; 0 for what may be measurement.
+    /// By how much the clock stands elsewhere at `after`, right behind a command, than its rates before and since and
+    /// the step explain, ns, since it was last read; 0 for what may be measurement.
     fn strayed_ns(&self, after: &Pair, before: KernelRate, step_ns: i64) -> i64 {
         let Some((then, _)) = &self.seen else { return 0 };
         let span_ns = after.raw_ns.wrapping_sub(then.raw_ns);
