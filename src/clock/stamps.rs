@@ -4,8 +4,8 @@
 //! Both clocks are read together (a bracket) at most every millisecond, and a stamp is carried over from the nearest
 //! bracket: at the rates that this program has told the clock, where it steers it, else at the measured rate. When two
 //! brackets disagree by more than steering explains, REALTIME was set: for a while every stamp is refused (the caller
-//! falls back on its own reading), because a stamp does not say on which side of the jump it was taken. What is not noticed: a jump of less than a millisecond
-//! backwards, during the millisecond until the next bracket.
+//! falls back on its own reading), because a stamp does not say on which side of the jump it was taken. What is not
+//! noticed: a jump of less than a millisecond backwards, during the millisecond until the next bracket.
 
 use super::commands::Commands;
 use super::oscillator::Oscillator;

@@ -11,8 +11,9 @@
 //! rate and status, and the clock must stand where that command had let it go, within what the kernel's multiplier and
 //! the reading itself explain.
 //!
-//! A leap second that is announced is the kernel's to take: it sets REALTIME at the end of the UTC day and its TAI offset
-//! with it, by which a leap is told from a setting of the clock by somebody. This program never writes the TAI offset.
+//! A leap second that is announced is the kernel's to take: it sets REALTIME at the end of the UTC day, and its TAI
+//! offset with it, by which a leap is told from a setting of the clock by somebody. This program never writes that
+//! offset.
 
 use std::io;
 use std::path::Path;
@@ -34,8 +35,8 @@ const STATUS_INTERVAL_NS: i64 = 1_000_000_000;
 /// A clock that stands further from where it was let go was moved by somebody, ns: the kernel's multiplier strays by
 /// tens of nanoseconds.
 const MOVED_NS_MIN: f64 = 5_000.0;
-/// An announcement is taken back for this long, ns, after the clock was set: the kernel, which then forgets when the leap
-/// second is due, looks for an announcement once a second, and only a new one makes it count again.
+/// An announcement is taken back for this long, ns, after the clock was set: the kernel then forgets when the leap
+/// second is due, looks for an announcement once a second, and counts again only for a new one.
 const LEAP_PAUSE_NS: i64 = 2_200_000_000;
 /// A move of the clock this close to a whole second, together with the TAI offset's, is a leap second, ns.
 const LEAP_NS_REACH: i64 = 400_000_000;
@@ -142,6 +143,18 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
         Ok(())
     }
 
+    /// By how much the clock stands elsewhere at `after`, right behind a command, than its rates before and since and
+    /// the step explain, ns, since it was last read; 0 for what may be measurement.
+    fn strayed_ns(&self, after: &Pair, before: KernelRate, step_ns: i64) -> i64 {
+        let Some((then, _)) = &self.seen else { return 0 };
+        let span_ns = after.raw_ns.wrapping_sub(then.raw_ns);
+        let gained_ns = after.real_ns.wrapping_sub(then.real_ns).wrapping_sub(span_ns).wrapping_sub(step_ns) as f64;
+        let (one, other) = (before.rate() * span_ns as f64, self.rate.rate() * span_ns as f64);
+        let rest_ns = gained_ns - gained_ns.clamp(one.min(other), one.max(other));
+        let doubt_ns = (after.width_ns + then.width_ns) as f64 / 2.0 + RATE_STRAY_MAX * span_ns as f64;
+        if rest_ns.abs() > MOVED_NS_MIN + doubt_ns { rest_ns.round() as i64 } else { 0 }
+    }
+
     /// What was done to the clock since the last command, if it stands at `now` and the kernel says `state`.
     fn examine(&self, now: &Pair, state: &libc::timex) -> Option<Interference> {
         let (then, rate) = self.left.as_ref()?;
@@ -207,7 +220,7 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
         if correction.step_ns != 0 {
             timex::request_step(&mut request, correction.step_ns);
         }
-        let rate = KernelRate::from_rate(correction.rate);
+        let (rate, before) = (KernelRate::from_rate(correction.rate), self.rate);
         if rate != self.rate {
             timex::request_rate(&mut request, rate);
         }
@@ -244,7 +257,9 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
             // It took effect between the two readings.
             self.commands.push(now_ns + (after.raw_ns - now_ns) / 2, self.rate.rate());
         }
-        self.left = Some((after, self.rate));
+        let strayed_ns = self.strayed_ns(&after, before, correction.step_ns);
+        // What somebody did while the command was on its way shows at the next reading, like all that others do.
+        self.left = Some((Pair { real_ns: after.real_ns - strayed_ns, ..after }, self.rate));
         Ok(())
     }
 

@@ -288,6 +288,34 @@ fn a_clock_that_somebody_sets_is_noticed_at_the_next_tick_whichever_way() {
 }
 
 #[test]
+fn a_clock_that_somebody_sets_between_its_reading_and_the_command_is_noticed_too() {
+    for (by_ns, step_ns) in
+        [(200_000_000, 0), (-200_000_000, 0), (6_000, 0), (200_000_000, -5 * SECOND_NS), (0, SECOND_NS)]
+    {
+        let mut bench = bench(|_| ());
+        for n in 0..20 {
+            // A command that comes late, and changes the rate by as much as can be, is nobody's interference.
+            bench.clock.read().unwrap();
+            assert_eq!(bench.clock.interference(), None, "at {n}");
+            bench.kernel.advance(2_000_000);
+            bench.clock.apply(&correction(if n % 2 == 0 { 0.1 } else { -0.1 }, 0)).unwrap();
+            bench.kernel.advance(TICK_NS);
+        }
+        bench.clock.read().unwrap();
+        bench.kernel.advance(1_000_000);
+        bench.kernel.set(by_ns);
+        bench.kernel.advance(1_000_000);
+        bench.clock.apply(&correction(-0.1, step_ns)).unwrap();
+        bench.kernel.advance(TICK_NS);
+        match bench.tick(0.0) {
+            Some(Interference::Moved(seen_ns)) => assert!((seen_ns - by_ns).abs() <= 2, "{seen_ns} instead of {by_ns}"),
+            found => assert!(found.is_none() && by_ns == 0, "{by_ns}: {found:?}"),
+        }
+        assert_eq!(bench.tick(0.0), None, "told once");
+    }
+}
+
+#[test]
 fn a_move_below_what_measuring_explains_is_let_be() {
     let mut bench = bench(|_| ());
     bench.tick(0.0);
