@@ -1,5 +1,5 @@
-//! Measurement logs of real daemons: what is in them, that rotation loses no line, and that a full disk costs nothing but
-//! lines, by count. The flood of log lines stands here too.
+//! Measurement logs of real daemons: what is in them, that rotation loses no line, and that a full disk costs nothing
+//! but lines, by count. The flood of log lines stands here too.
 
 mod daemons;
 

@@ -1,7 +1,7 @@
-//! What Prometheus' own tool says of what this project gives it: the text of a real endpoint, the rules for alerts, what
-//! they say when something is wrong, and the example of a job. The tool is `promtool` of Debian's package `prometheus`,
-//! on the path or named by LLTS_PROMTOOL; where it is not, that is said. (tests/metrics.rs has a reader of its own,
-//! which needs no tool.)
+//! What Prometheus' own tool says of what this project gives it: the text of a real endpoint, the rules for alerts,
+//! what they say when something is wrong, and the example of a job. The tool is `promtool` of Debian's package
+//! `prometheus`, on the path or named by LLTS_PROMTOOL; where it is not, that is said. (tests/metrics.rs has a reader
+//! of its own, which needs no tool.)
 
 mod daemons;
 

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_llts_global_optspecs
-    string join \n config= port= listen-addr= name= cluster= peers= no-discovery= key-file= hmac-key= rate= rounds= role= algorithm= faults= clock= virtual-offset= virtual-drift= step-threshold= timestamps= iface= phc= user= no-step= slew-limit= max-change= max-change-at-start= max-total= on-conflict= drift-file= cpu= sched= mlock= poll-mode= runtime-dir= state-dir= socket= metrics= record= log-level= log-format= end-with-parent= h/help V/version
+    string join \n config= port= listen-addr= name= cluster= peers= no-discovery= key-file= hmac-key= rate= rounds= role= algorithm= faults= clock= virtual-offset= virtual-drift= step-threshold= timestamps= iface= phc= user= no-step= slew-limit= max-change= max-change-at-start= max-total= on-conflict= drift-file= cpu= sched= mlock= poll-mode= runtime-dir= state-dir= socket= metrics= record= log-measurements= log-measurements-format= log-interval= log-dir= log-level= log-format= end-with-parent= h/help V/version
 end
 
 function __fish_llts_needs_command
@@ -84,6 +84,13 @@ complete -c llts -n "__fish_llts_needs_command" -l state-dir -d 'Folder for what
 complete -c llts -n "__fish_llts_needs_command" -l socket -d 'Status socket [default: in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_needs_command" -l metrics -d 'Serve metrics for Prometheus and a page for people by HTTP: PORT on loopback, IP:PORT, or :PORT for every interface [default: nowhere]' -r
 complete -c llts -n "__fish_llts_needs_command" -l record -d 'Record every finished exchange into this file, for replay' -r -F
+complete -c llts -n "__fish_llts_needs_command" -l log-measurements -d 'Log measurements: exchanges (every one), peers and tracking (now and then), as LOG,LOG; chrony\'s names measurements and statistics for the first two are understood [default: none]' -r -f -a "exchanges\t''
+peers\t''
+tracking\t''"
+complete -c llts -n "__fish_llts_needs_command" -l log-measurements-format -d 'Form of measurement logs: csv, or jsonl for one JSON object a line' -r -f -a "csv\t''
+jsonl\t''"
+complete -c llts -n "__fish_llts_needs_command" -l log-interval -d 'Time between two lines of the logs peers and tracking' -r
+complete -c llts -n "__fish_llts_needs_command" -l log-dir -d 'Folder of measurement logs; SIGHUP opens their files again, for logrotate [default: /var/log/llts for root, else log in the state folder]' -r -F
 complete -c llts -n "__fish_llts_needs_command" -l log-level -d 'What to log: error, warn, info, debug or trace' -r
 complete -c llts -n "__fish_llts_needs_command" -l log-format -d 'Form of log lines: text for people, journal for systemd\'s, json for programs; auto is journal where standard error is the journal' -r -f -a "auto\t''
 text\t''
@@ -299,6 +306,13 @@ complete -c llts -n "__fish_llts_using_subcommand run" -l state-dir -d 'Folder f
 complete -c llts -n "__fish_llts_using_subcommand run" -l socket -d 'Status socket [default: in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand run" -l metrics -d 'Serve metrics for Prometheus and a page for people by HTTP: PORT on loopback, IP:PORT, or :PORT for every interface [default: nowhere]' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l record -d 'Record every finished exchange into this file, for replay' -r -F
+complete -c llts -n "__fish_llts_using_subcommand run" -l log-measurements -d 'Log measurements: exchanges (every one), peers and tracking (now and then), as LOG,LOG; chrony\'s names measurements and statistics for the first two are understood [default: none]' -r -f -a "exchanges\t''
+peers\t''
+tracking\t''"
+complete -c llts -n "__fish_llts_using_subcommand run" -l log-measurements-format -d 'Form of measurement logs: csv, or jsonl for one JSON object a line' -r -f -a "csv\t''
+jsonl\t''"
+complete -c llts -n "__fish_llts_using_subcommand run" -l log-interval -d 'Time between two lines of the logs peers and tracking' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l log-dir -d 'Folder of measurement logs; SIGHUP opens their files again, for logrotate [default: /var/log/llts for root, else log in the state folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand run" -l log-level -d 'What to log: error, warn, info, debug or trace' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l log-format -d 'Form of log lines: text for people, journal for systemd\'s, json for programs; auto is journal where standard error is the journal' -r -f -a "auto\t''
 text\t''

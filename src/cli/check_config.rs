@@ -27,7 +27,7 @@ pub(super) fn check_config(args: &CheckConfigArgs) -> Result<(), Failure> {
     // Secrets and files are named as their options are; that is what one looks for after this sentence.
     let live = LIVE_OPTIONS.join(", ");
     say(&format!(
-        "{path} is good: {name} of cluster {cluster} on {listen}, {peers}; of a running node a reload changes {live}, and \
-         every other option waits for a restart\n"
+        "{path} is good: {name} of cluster {cluster} on {listen}, {peers}; of a running node a reload changes {live}, \
+         and every other option waits for a restart\n"
     ))
 }

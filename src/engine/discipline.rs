@@ -93,7 +93,8 @@ pub struct Discipline {
 
 impl Discipline {
     /// Joins a pipeline and a clock. `rate_hz` sets the pace of the reach registers; with `recording` every exchange is
-    /// also handed to the control thread, to be recorded or logged; `on_conflict` says what to do when somebody else is at the clock.
+    /// also handed to the control thread, to be recorded or logged; `on_conflict` says what to do when somebody
+    /// else is at the clock.
     #[must_use]
     pub fn new(
         pipeline: Pipeline,

@@ -1,6 +1,6 @@
 //! Reading the configuration again while the node runs (SIGHUP): everything is read and checked before anything is
-//! changed, so that a mistake changes nothing. Peers, keys, limits on the clock and the log level change at once and cost no
-//! exchange; what else was changed is named, and waits for a restart.
+//! changed, so that a mistake changes nothing. Peers, keys, limits on the clock and the log level change at once and
+//! cost no exchange; what else was changed is named, and waits for a restart.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

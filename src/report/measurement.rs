@@ -71,15 +71,15 @@ impl MeasurementLog {
     pub fn banner(self, node: &str, cluster: &str) -> String {
         let what = match self {
             MeasurementLog::Exchanges => {
-                "one line an exchange; offset_ns is what this exchange alone says of the two cluster times, delay_ns its \
-                 round trip; the four stamps are raw time, each of the node that took it; of stamp_class is the weakest"
+                "one line an exchange; offset_ns is what this exchange alone says of the two cluster times, delay_ns \
+                 its round trip; the four stamps are raw time, each of its own node; stamp_class is the weakest"
             }
             MeasurementLog::Peers => "one line a peer and interval, as `llts peers --json`",
             MeasurementLog::Tracking => "one line an interval, as `llts tracking --json`",
         };
         format!(
-            "llts {} {} of node {node} in cluster {cluster}: {what}; utc is this machine's CLOCK_REALTIME; an offset is \
-             local minus the other: positive means that the local clock is ahead; what is not known is empty or null",
+            "llts {} {} of node {node} in cluster {cluster}: {what}; utc is this machine's CLOCK_REALTIME; an offset \
+             is local minus the other: positive means that the local clock is ahead; what is unknown is empty or null",
             env!("CARGO_PKG_VERSION"),
             self.as_str(),
         )

@@ -56,8 +56,8 @@ fn lines_have_the_values_of_their_columns_in_both_forms() {
     let csv = line.text(MeasurementFormat::Csv);
     assert_eq!(
         csv,
-        "1970-01-01T00:00:00.000000Z,\"db,2 \"\"x\"\"\",192.0.2.7:4123,true,250.000,2000,kernel,nic,kernel,track,40.000,,\
-         10000,10750,12750,14000\n"
+        "1970-01-01T00:00:00.000000Z,\"db,2 \"\"x\"\"\",192.0.2.7:4123,true,250.000,2000,kernel,nic,kernel,track,\
+         40.000,,10000,10750,12750,14000\n"
     );
     let json: serde_json::Value = serde_json::from_str(&line.text(MeasurementFormat::Jsonl)).unwrap();
     assert_eq!((json["peer"].as_str(), json["offset_ns"].as_f64()), (Some("db,2 \"x\""), Some(250.0)));
