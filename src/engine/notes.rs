@@ -61,7 +61,7 @@ impl Note {
                     NodeState::Acquire => Gravity::Note,
                     NodeState::Holdover | NodeState::Unset => Gravity::Warning,
                 };
-                let peers = match used {
+                let peers = match *used {
                     0 => String::new(),
                     1 => ", with 1 peer in use".to_owned(),
                     n => format!(", with {n} peers in use"),

@@ -185,7 +185,7 @@ mod tests {
         for n in 0..=CHRONICLE_EVENTS as i64 {
             chronicle.tell(Happening { at_unix_ns: n, gravity: Gravity::Note, text: n.to_string() });
         }
-        assert_eq!(chronicle.happenings.iter().count(), CHRONICLE_EVENTS);
+        assert_eq!(chronicle.happenings.len(), CHRONICLE_EVENTS);
         assert_eq!(chronicle.happenings.iter().next().unwrap().text, "1");
     }
 }

@@ -35,6 +35,9 @@ pub struct History {
     values: Vec<f32>,
 }
 
+/// How a further number goes into a cell.
+type Join = fn(f32, f32) -> f32;
+
 /// Whose numbers they are.
 struct Track {
     address: SocketAddr,
@@ -180,14 +183,14 @@ impl History {
     }
 
     /// Joins offset, sigma, bound and one further number with what is in the newest cell of a track.
-    fn merge(&mut self, track: usize, numbers: [Option<f64>; 4], further: fn(f32, f32) -> f32) {
+    fn merge(&mut self, track: usize, numbers: [Option<f64>; 4], further: Join) {
         let [offset, sigma, bound, more] = numbers.map(|number| number.map_or(f32::NAN, |n| n as f32));
         let stamp = &mut self.stamps[track * HISTORY_CELLS + self.newest as usize % HISTORY_CELLS];
         let fresh = *stamp != self.newest;
         *stamp = self.newest;
         // Without a promise the cell promises nothing.
         let bound = if bound.is_nan() { f32::INFINITY } else { bound };
-        let joins: [(usize, f32, fn(f32, f32) -> f32); FIELDS] = [
+        let joins: [(usize, f32, Join); FIELDS] = [
             (LOW, offset, f32::min),
             (HIGH, offset, f32::max),
             (SIGMA, sigma, f32::max),
