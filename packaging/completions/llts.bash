@@ -131,7 +131,7 @@ _llts() {
 
     case "${cmd}" in
         llts)
-            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help --version demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help"
+            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-measurements --log-measurements-format --log-interval --log-dir --log-level --log-format --end-with-parent --help --version demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -286,6 +286,22 @@ _llts() {
                     return 0
                     ;;
                 --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-measurements)
+                    COMPREPLY=($(compgen -W "exchanges peers tracking" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-measurements-format)
+                    COMPREPLY=($(compgen -W "csv jsonl" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -809,7 +825,7 @@ _llts() {
             return 0
             ;;
         llts__subcmd__run)
-            opts="-h --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-level --log-format --end-with-parent --help"
+            opts="-h --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-measurements --log-measurements-format --log-interval --log-dir --log-level --log-format --end-with-parent --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -964,6 +980,22 @@ _llts() {
                     return 0
                     ;;
                 --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-measurements)
+                    COMPREPLY=($(compgen -W "exchanges peers tracking" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-measurements-format)
+                    COMPREPLY=($(compgen -W "csv jsonl" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

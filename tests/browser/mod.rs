@@ -43,7 +43,8 @@ impl Browser {
         let folder = tempfile::tempdir().unwrap();
         // The browser reads questions from descriptor 3 and answers on 4. Without a sandbox, because tests may run as
         // root or in a container, and nothing but our own page is opened.
-        let line = "exec \"$0\" --headless=new --hide-scrollbars --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
+        let line = "exec \"$0\" --headless=new --hide-scrollbars --no-sandbox --disable-gpu --disable-dev-shm-usage \
+                    --no-first-run \
                     --disable-background-networking --disable-component-update --disable-sync --disable-extensions \
                     --no-proxy-server --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1' \
                     --remote-debugging-pipe --user-data-dir=\"$1\" about:blank 3<&0 4>&1 </dev/null >/dev/null 2>&1";

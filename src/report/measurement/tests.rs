@@ -1,3 +1,5 @@
+//! Lines of measurement logs, column by column, and what is not to be read back from them.
+
 use super::*;
 use crate::flow::{Claim, NodeState, Role, StampClass};
 use crate::report::status::examples;
