@@ -66,7 +66,8 @@ impl World {
         }
         for stride in [1.6, 1.25] {
             tried.sort_by(|a, b| b.0.total_cmp(&a.0));
-            for (_, from) in tried[..2].to_vec() {
+            let worst: Vec<Attack> = tried.iter().take(2).map(|(_, attack)| attack.clone()).collect();
+            for from in worst {
                 for factor in [stride, 1.0 / stride] {
                     let attack = Attack { amplitude_ns: from.amplitude_ns * factor, ..from.clone() };
                     tried.push((self.harm_ns(Some(&attack)) / calm_ns, attack));

@@ -260,6 +260,14 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
         let strayed_ns = self.strayed_ns(&after, before, correction.step_ns);
         // What somebody did while the command was on its way shows at the next reading, like all that others do.
         self.left = Some((Pair { real_ns: after.real_ns - strayed_ns, ..after }, self.rate));
+        if strayed_ns != 0 {
+            // The command has just renewed a promise that holds no more: it is taken back, and not a tick later.
+            let mut request = timex::empty();
+            timex::request_status(&mut request, self.status, false, f64::INFINITY, f64::INFINITY);
+            self.timex.adjust(&mut request)?;
+            self.status = request.status;
+            self.reported = Some((now_ns, false));
+        }
         Ok(())
     }
 

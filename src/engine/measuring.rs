@@ -28,6 +28,10 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 const BATCH: usize = 256;
 
 /// What is to be logged.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "exchanges are the common case, and a box would be made for each of them"
+)]
 enum Sample {
     Exchange { utc_ns: i64, exchange: Exchange, own: Mapping, who: Option<PeerIdentity> },
     Status { utc_ns: i64, status: Box<Status> },

@@ -306,6 +306,8 @@ fn a_clock_that_somebody_sets_between_its_reading_and_the_command_is_noticed_too
         bench.kernel.set(by_ns);
         bench.kernel.advance(1_000_000);
         bench.clock.apply(&correction(-0.1, step_ns)).unwrap();
+        // Nobody may believe, until the next command, a promise that this one has made for another time.
+        assert_eq!(bench.status() & STA_UNSYNC != 0, by_ns != 0, "{by_ns}");
         bench.kernel.advance(TICK_NS);
         match bench.tick(0.0) {
             Some(Interference::Moved(seen_ns)) => assert!((seen_ns - by_ns).abs() <= 2, "{seen_ns} instead of {by_ns}"),
