@@ -34,7 +34,7 @@ fn systemd_takes_the_units() {
     });
     let Some(output) = tool("systemd-analyze", &["verify", "--man=no", &units[0], &units[1]]) else { return };
     assert!(output.status.success() && all_of(&output).trim().is_empty(), "{}", all_of(&output));
-    // 2.6 and 1.1 with systemd 252; later versions know more that could be taken away.
+    // 3.0 and 1.1 with systemd 252; later versions know more that could be taken away.
     for (unit, exposure) in [(&units[0], "30"), (&units[1], "20")] {
         let words = ["security", "--offline=true", &format!("--threshold={exposure}"), unit];
         let Some(output) = tool("systemd-analyze", &words) else { return };

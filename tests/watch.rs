@@ -440,10 +440,13 @@ fn a_stopped_reader_does_not_stop_the_measuring() {
     up(&[&a]);
     let mut watcher = Watcher::start(&lab, &["--peers", &list(&[&a]), "--interval=100ms"]);
     watcher.until("it measures", 20, |line| line.live == 1);
-    // Nobody reads for long enough to fill the pipe and stop the printing.
-    thread::sleep(Duration::from_secs(1));
-    a.signal(Signal::SIGCONT);
+    let size = nix::fcntl::fcntl(watcher.lines.get_ref(), nix::fcntl::FcntlArg::F_SETPIPE_SZ(4_096)).unwrap();
     let before = watcher.next().exchanges.unwrap();
-    thread::sleep(Duration::from_secs(3));
-    wait_for("more exchanges", 10.0, || watcher.next().exchanges.unwrap() > before + 2);
+    // Nobody reads for long enough that lines of half a kilobyte, ten a second, fill the pipe many times over.
+    assert!(size <= 4_096, "{size}");
+    thread::sleep(Duration::from_secs(6));
+    // Seven lines fit the pipe, and few are made while these are read: a watch that had waited for its reader would
+    // show at most what it did in a second.
+    let after = (0..16).map(|_| watcher.next().exchanges.unwrap()).last().unwrap();
+    assert!(after > before + 25, "{before} to {after} in more than six seconds at ten a second");
 }

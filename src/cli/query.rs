@@ -92,8 +92,13 @@ pub(super) fn query(args: &QueryArgs) -> Result<(), Failure> {
         Err(Failure::Runtime(error)) => return Err(Failure::Usage(format!("{error:#}"))),
         other => other?,
     };
-    say(&if args.json { format!("{}\n", serde_json::to_string(&answer)?) } else { format!("{}\n", text(&answer)) })?;
-    if answer.over { Err(Failure::Over) } else { Ok(()) }
+    let said = say(&format!("{}\n", if args.json { serde_json::to_string(&answer)? } else { text(&answer) }));
+    match said {
+        // Whoever asks by the exit code is told, whether or not somebody reads.
+        Ok(()) | Err(Failure::Unheard) if answer.over => Err(Failure::Over),
+        Err(Failure::Runtime(error)) => Err(Failure::Usage(format!("{error:#}"))),
+        other => other,
+    }
 }
 
 fn ask(args: &QueryArgs) -> Result<Answer, Failure> {

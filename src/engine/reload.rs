@@ -196,7 +196,9 @@ impl Reloading {
         changes.extend(key_changes.iter().cloned());
         match changes.as_slice() {
             [] => info!("reloaded: nothing has changed"),
-            changes => info!("reloaded: {}", changes.join("; ")),
+            // What has changed is told at any level, also at the one that has just begun.
+            changes if tracing::enabled!(tracing::Level::INFO) => info!("reloaded: {}", changes.join("; ")),
+            changes => warn!("reloaded: {}", changes.join("; ")),
         }
         Ok(!key_changes.is_empty())
     }

@@ -22,8 +22,8 @@ pub struct Table {
 impl Table {
     /// A table with these columns and no row yet.
     #[must_use]
-    pub fn new<const N: usize>(columns: [(&str, Align); N]) -> Self {
-        let (heading, aligns) = columns.iter().map(|(name, align)| ((*name).to_string(), *align)).unzip();
+    pub fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Align)>) -> Self {
+        let (heading, aligns) = columns.into_iter().map(|(name, align)| (name.to_owned(), align)).unzip();
         Table { aligns, rows: vec![heading] }
     }
 

@@ -15,6 +15,8 @@ use crate::watch::{Alarms, Change, News, Subject, Survey};
 
 /// Rows of the table for people; of more nodes, those furthest off.
 const ROWS_MAX: usize = 20;
+/// Nodes whose matrix of skews people are shown; of more, the pairs furthest apart.
+const MATRIX_MAX: usize = 8;
 
 /// One interval of `llts watch --json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -214,7 +216,7 @@ impl WatchLine {
     }
 }
 
-/// The table of one interval: nodes, and the pairs furthest apart. The last line has no newline.
+/// The table of one interval: nodes, and the skew of every two, or of many nodes the pairs furthest apart. The last line has no newline.
 #[must_use]
 pub fn watch_text(line: &WatchLine) -> String {
     let mut shown: Vec<&WatchNode> = line.nodes.iter().collect();
@@ -255,7 +257,15 @@ pub fn watch_text(line: &WatchLine) -> String {
     if hidden > 0 {
         text += &format!("\n... and {hidden} more, none further off");
     }
-    if line.furthest_pairs.len() > 1 {
+    if let Some(matrix) = line.skew_ns.as_ref().filter(|matrix| (2..=MATRIX_MAX).contains(&matrix.len())) {
+        let names = line.nodes.iter().map(|node| node.name.as_str());
+        let columns = std::iter::once(("AHEAD BY", Align::Left)).chain(names.map(|name| (name, Align::Right)));
+        let mut skews = Table::new(columns);
+        for (node, row) in line.nodes.iter().zip(matrix) {
+            skews.row(std::iter::once(node.name.clone()).chain(row.iter().map(|skew_ns| offset_text(*skew_ns))));
+        }
+        text += &format!("\n\n{skews}");
+    } else if line.furthest_pairs.len() > 1 {
         let mut pairs = Table::new([("AHEAD", Align::Left), ("BEHIND", Align::Left), ("SKEW", Align::Right)]);
         for pair in line.furthest_pairs.iter().take(WATCH_PAIRS / 2) {
             pairs.row([pair.ahead.clone(), pair.behind.clone(), span_text(Some(pair.skew_ns))]);

@@ -6,9 +6,13 @@ use super::key::Key;
 use super::message::{Fin, Inner, Report, TxMsg};
 use super::offset::{self, Estimate, Trip};
 use super::table::{Digest, Place, Table};
-use super::{Reading, Refusal, Refusals, held_ns};
+use super::{Reading, Refusal, Refusals, held_ns, is_absurd};
 use crate::limits::{ROUNDS_MAX, SATURN_ENDED_MAX, SATURN_PATIENCE_NS, SATURN_SWEEP_NS, SATURN_TRANSACTIONS_MAX};
 use crate::unit::{RawTime, RealTime};
+
+/// A first report's time has nineteen digits, as every Unix time in nanoseconds has from September 2001 to 2286. With
+/// fewer it is one whose first digits were moved to the number or the id, where the signature does not see it.
+const INITIAL_TIME_MIN_NS: i64 = 1_000_000_000_000_000_000;
 
 /// How a master is to behave.
 #[derive(Clone, Debug)]
@@ -142,7 +146,7 @@ impl Master {
             (None, Inner::InitialReport(_)) if self.table.is_full() => Err(Refusal::TableFull),
             (None, Inner::InitialReport(report)) => {
                 // Digits moved from the time to the number, or from the number to the id, keep the signature right.
-                let absurd = message.seq != 1 || report.time < 0;
+                let absurd = message.seq != 1 || report.time < INITIAL_TIME_MIN_NS;
                 if absurd && !self.config.compat { Err(Refusal::Absurd) } else { Ok(()) }
             }
             (None, _) => Err(Refusal::UnknownTransaction),
@@ -155,9 +159,11 @@ impl Master {
                     Inner::InitialReport(_) => Err(Refusal::WrongKind),
                     Inner::Report(report) => {
                         // Digits moved from one field to the other, and reports on another message, do not add up.
-                        let held_ns = held_ns(report, transaction.sent);
-                        let absurd = report.time < 0 || held_ns.unsigned_abs() > SATURN_PATIENCE_NS.unsigned_abs();
-                        if absurd && !self.config.compat { Err(Refusal::Absurd) } else { Ok(()) }
+                        if is_absurd(report, transaction.sent) && !self.config.compat {
+                            Err(Refusal::Absurd)
+                        } else {
+                            Ok(())
+                        }
                     }
                     Inner::Fin(_) => Ok(()),
                 }

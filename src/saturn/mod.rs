@@ -30,9 +30,15 @@ pub struct Reading {
 
 /// How far `diff + time` of a report is behind the time it answers, ns: how long its sender had held our message
 /// between the two stamps it took. Zero for Saturn itself, which reads its clock once; positive for an llts that stamps
-/// arrival and departure apart. What lies outside of [`SATURN_PATIENCE_NS`] either way is no honest report.
+/// arrival and departure apart. Negative, it answers a message that had not been sent yet, one of another transaction;
+/// beyond [`SATURN_PATIENCE_NS`] the answer came too late.
 ///
 /// [`SATURN_PATIENCE_NS`]: crate::limits::SATURN_PATIENCE_NS
 fn held_ns(report: &message::Report, answered: RealTime) -> i64 {
     report.diff.wrapping_add(report.time).wrapping_sub(answered.nanos())
+}
+
+/// Whether a report that answers what left at `answered` is none that an honest peer could have made.
+fn is_absurd(report: &message::Report, answered: RealTime) -> bool {
+    report.time < 0 || !(0..=crate::limits::SATURN_PATIENCE_NS).contains(&held_ns(report, answered))
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::key::Key;
 use super::message::{InitialReport, Inner, Report, TxMsg};
-use super::{Reading, Refusal, Refusals, held_ns};
+use super::{Reading, Refusal, Refusals, held_ns, is_absurd};
 use crate::limits::{SATURN_LEGS_MAX, SATURN_PATIENCE_NS};
 use crate::unit::{RawTime, RealTime};
 
@@ -119,9 +119,7 @@ impl<'a> Transaction<'a> {
         match &inner {
             Inner::InitialReport(_) => return Err(Refusal::WrongKind),
             Inner::Report(report) => {
-                let held_ns = held_ns(report, self.sent);
-                let absurd = report.time < 0 || held_ns.unsigned_abs() > SATURN_PATIENCE_NS.unsigned_abs();
-                if (absurd && !self.config.compat) || self.legs == SATURN_LEGS_MAX {
+                if (is_absurd(report, self.sent) && !self.config.compat) || self.legs == SATURN_LEGS_MAX {
                     return Err(Refusal::Absurd);
                 }
             }

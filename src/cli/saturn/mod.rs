@@ -13,7 +13,9 @@ use zeroize::Zeroizing;
 
 use super::exit::{Failure, say, warn};
 use super::quantity::{self, ListenAddr};
-use crate::engine::saturn::{self, Event, MasterAddress, MasterSettings, PORT_DEFAULT, SlaveSettings, everywhere};
+use crate::engine::saturn::{
+    self, Event, MasterAddress, MasterSettings, PORT_DEFAULT, SlaveSettings, everywhere, preferred,
+};
 use crate::engine::{self, LogFormat, keyfile};
 use crate::limits::{ROUNDS_MAX, SATURN_EVENTS, SATURN_NAME_BYTES_MAX};
 use crate::saturn::key::{KEY_DEFAULT, Key};
@@ -201,7 +203,7 @@ fn listen(text: &str, has_ipv6: bool) -> Result<SocketAddr, Failure> {
         Ok(ListenAddr { ip: Some(ip), port }) => Ok(SocketAddr::new(ip, port.unwrap_or(PORT_DEFAULT))),
         Err(fault) => {
             let named = text.rsplit_once(':').filter(|(host, port)| is_host(host) && port.parse() != Ok(0u16));
-            let found = named.and_then(|_| text.to_socket_addrs().ok()?.next());
+            let found = named.and_then(|_| preferred(text.to_socket_addrs().ok()?));
             found.ok_or_else(|| Failure::Usage(format!("--listen-addr {fault}")))
         }
     }

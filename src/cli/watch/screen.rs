@@ -21,6 +21,22 @@ pub(super) enum Screen {
     Lines { began: Instant },
 }
 
+/// What of `text` a terminal of so many columns and rows shows without scrolling, if its size is known.
+fn fitted(text: &str, size: Option<(u16, u16)>) -> String {
+    let Some((columns, rows)) = size.filter(|(columns, rows)| *columns > 0 && *rows > 1) else {
+        return text.to_owned();
+    };
+    // The last row stays free: a newline there would scroll.
+    let fits = usize::from(rows) - 1;
+    let count = text.lines().count();
+    let cut = |line: &str| line.chars().take(usize::from(columns)).collect::<String>() + "\n";
+    if count <= fits {
+        return text.lines().map(cut).collect();
+    }
+    let shown = text.lines().take(fits - 1).map(cut).collect::<String>();
+    shown + &cut(&format!("... {} lines more: this terminal has {rows}", count - (fits - 1)))
+}
+
 impl Screen {
     /// The screen that standard output is.
     pub fn new(json: bool) -> Self {
@@ -62,8 +78,8 @@ impl Screen {
                 for sentence in &*news {
                     text += &format!("{sentence}\n");
                 }
-                // From the top of the screen, each line to its end, then what is left below: a line that is wider than
-                // the terminal does no harm, and nothing flickers.
+                let text = fitted(&text, ratatui::crossterm::terminal::size().ok());
+                // From the top of the screen, each line to its end, then what is left below: nothing flickers.
                 say(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")))
             }
             Screen::Lines { began } => say(&format!("{}  {}\n", since(*began), watch_summary(line))),
@@ -83,4 +99,19 @@ impl Screen {
 
 fn since(began: Instant) -> String {
     format!("{:7.1} s", began.elapsed().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_cut_to_the_terminal_and_says_what_is_left_out() {
+        let text = "head\none\ntwo\nthree\n";
+        assert_eq!(fitted(text, None), text);
+        assert_eq!(fitted(text, Some((80, 24))), text);
+        assert_eq!(fitted(text, Some((3, 5))), "hea\none\ntwo\nthr\n");
+        assert_eq!(fitted(text, Some((80, 4))), "head\none\n... 2 lines more: this terminal has 4\n");
+        assert_eq!(fitted(text, Some((80, 2))), "... 4 lines more: this terminal has 2\n");
+    }
 }

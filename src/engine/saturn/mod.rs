@@ -7,7 +7,7 @@ mod slave;
 
 pub use event::{Event, MasterSummary};
 pub use master::{MasterSettings, master};
-pub use slave::{MasterAddress, SlaveSettings, slave};
+pub use slave::{MasterAddress, SlaveSettings, preferred, slave};
 
 use std::net::SocketAddr;
 

@@ -241,6 +241,12 @@ fn resolve(name: &str, port: Option<u16>, random: u64) -> io::Result<SocketAddr>
             service.map_or_else(|| (name.to_owned(), PORT_DEFAULT), |service| (service.target, service.port))
         }
     };
-    let mut found = target.to_socket_addrs()?;
-    found.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no address"))
+    preferred(target.to_socket_addrs()?).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no address"))
+}
+
+/// The address of several that Go takes for a name, and with it Saturn: the first of IPv4, else the first.
+#[must_use]
+pub fn preferred(addresses: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
 }
