@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use daemons::{Daemon, Lab, free_port, llts, wait_for};
 use llts::report::{WatchEvent, WatchLine};
 use llts::wire::DATAGRAM_LEN;
-use nix::sys::signal::Signal;
 use responders::Responders;
 
 /// What a busy machine's stamps may add to a skew of milliseconds: a fifth of the smallest one that is thrown (1 ms),
@@ -439,14 +438,15 @@ fn a_stopped_reader_does_not_stop_the_measuring() {
     let a = reference(&lab, "a", "0");
     up(&[&a]);
     let mut watcher = Watcher::start(&lab, &["--peers", &list(&[&a]), "--interval=100ms"]);
-    watcher.until("it measures", 20, |line| line.live == 1);
+    // Past the burst with which a node is met, a watch asks once a second.
+    watcher.until("it measures", 60, |line| line.live == 1 && line.exchanges.unwrap() > 12);
     let size = nix::fcntl::fcntl(watcher.lines.get_ref(), nix::fcntl::FcntlArg::F_SETPIPE_SZ(4_096)).unwrap();
     let before = watcher.next().exchanges.unwrap();
     // Nobody reads for long enough that lines of half a kilobyte, ten a second, fill the pipe many times over.
     assert!(size <= 4_096, "{size}");
-    thread::sleep(Duration::from_secs(6));
+    thread::sleep(Duration::from_secs(8));
     // Seven lines fit the pipe, and few are made while these are read: a watch that had waited for its reader would
     // show at most what it did in a second.
     let after = (0..16).map(|_| watcher.next().exchanges.unwrap()).last().unwrap();
-    assert!(after > before + 25, "{before} to {after} in more than six seconds at ten a second");
+    assert!(after >= before + 5, "{before} to {after} in more than eight seconds");
 }

@@ -216,7 +216,8 @@ impl WatchLine {
     }
 }
 
-/// The table of one interval: nodes, and the skew of every two, or of many nodes the pairs furthest apart. The last line has no newline.
+/// The table of one interval: nodes, and the skew of every two, or of many nodes the pairs furthest apart. The last
+/// line has no newline.
 #[must_use]
 pub fn watch_text(line: &WatchLine) -> String {
     let mut shown: Vec<&WatchNode> = line.nodes.iter().collect();

@@ -7,7 +7,7 @@ use super::message::{Fin, Inner, Report, TxMsg};
 use super::offset::{self, Estimate, Trip};
 use super::table::{Digest, Place, Table};
 use super::{Reading, Refusal, Refusals, held_ns, is_absurd};
-use crate::limits::{ROUNDS_MAX, SATURN_ENDED_MAX, SATURN_PATIENCE_NS, SATURN_SWEEP_NS, SATURN_TRANSACTIONS_MAX};
+use crate::limits::{ROUNDS_MAX, SATURN_ENDED_MAX, SATURN_SWEEP_NS, SATURN_TRANSACTIONS_MAX};
 use crate::unit::{RawTime, RealTime};
 
 /// A first report's time has nineteen digits, as every Unix time in nanoseconds has from September 2001 to 2286. With

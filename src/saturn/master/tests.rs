@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::message::InitialReport;
 use super::super::slave;
 use super::*;
-use crate::limits::SATURN_NAME_BYTES_MAX;
+use crate::limits::{SATURN_NAME_BYTES_MAX, SATURN_PATIENCE_NS};
 
 const S: i64 = 1_000_000_000;
 const EPOCH_NS: i64 = 1_790_000_000 * S;
@@ -384,6 +384,24 @@ fn glued_fields_do_not_get_past_the_master() {
     glued.write(&mut datagram);
     assert_eq!(desk.give(&datagram), Err(Refusal::Absurd));
 
+    // A time gives its first digits to the number, and the number its 1 to the id.
+    let initial = Inner::InitialReport(InitialReport { time: EPOCH_NS, name: b"n".to_vec() });
+    let honest = TxMsg::read(&signed(b"k_", 1, initial)).unwrap();
+    let text = EPOCH_NS.to_string();
+    let mut passing = 0;
+    for cut in 1..text.len() {
+        let (Ok(seq), Ok(time)) = (text[..cut].parse(), text[cut..].parse()) else { continue };
+        let inner = Inner::InitialReport(InitialReport { time, name: b"n".to_vec() });
+        let glued = TxMsg { id: b"k_1".to_vec(), seq, inner: Some(inner), ..honest.clone() };
+        if key().is_genuine(&glued) {
+            let mut datagram = Vec::new();
+            glued.write(&mut datagram);
+            assert_eq!(desk.give(&datagram), Err(Refusal::Absurd), "{seq} {time}");
+            passing += usize::from(seq == 1);
+        }
+    }
+    assert!(passing > 0, "a number of 1 alone would let one pass");
+
     // A report gives digits of the difference to the time, and the other way round.
     desk.begin(ID).unwrap();
     let honest = desk.honest(-123_456_789);
@@ -415,21 +433,20 @@ fn a_recorded_transaction_cannot_be_played_to_an_end_again() {
         sent
     };
     let sent = record(&mut Desk::new(1, false));
-    // Even a master that has forgotten everything: the report does not fit its new words.
-    let mut desk = Desk::new(1, false);
-    desk.now_ns = 3_600 * S;
-    assert_eq!(desk.give(&sent[0]), Ok(Outcome::Answer));
-    assert_eq!(desk.give(&sent[1]), Err(Refusal::Absurd));
+    // Even a master that has forgotten everything, and that has only just begun again: the report does not fit its new
+    // words, which are later than the old.
+    for now_ns in [1_000_000, 2 * S, 3_600 * S] {
+        let mut desk = Desk::new(1, false);
+        desk.now_ns = now_ns;
+        assert_eq!(desk.give(&sent[0]), Ok(Outcome::Answer));
+        assert_eq!(desk.give(&sent[1]), Err(Refusal::Absurd), "{now_ns}");
+    }
 }
 
 #[test]
 fn a_report_held_longer_than_anybody_waits_is_absurd() {
-    for (held_ns, is_ok) in [
-        (SATURN_PATIENCE_NS, true),
-        (-SATURN_PATIENCE_NS, true),
-        (SATURN_PATIENCE_NS + 1, false),
-        (-SATURN_PATIENCE_NS - 1, false),
-    ] {
+    // One that was held for less than no time answers something that had not been sent.
+    for (held_ns, is_ok) in [(0, true), (SATURN_PATIENCE_NS, true), (SATURN_PATIENCE_NS + 1, false), (-1, false)] {
         let mut desk = Desk::new(1, false);
         desk.begin(ID).unwrap();
         let Inner::Report(mut report) = desk.honest(0) else { panic!("a report") };
