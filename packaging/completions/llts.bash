@@ -43,6 +43,9 @@ _llts() {
             llts,query)
                 cmd="llts__subcmd__query"
                 ;;
+            llts,release-clock)
+                cmd="llts__subcmd__release__subcmd__clock"
+                ;;
             llts,replay)
                 cmd="llts__subcmd__replay"
                 ;;
@@ -97,6 +100,9 @@ _llts() {
             llts__subcmd__help,query)
                 cmd="llts__subcmd__help__subcmd__query"
                 ;;
+            llts__subcmd__help,release-clock)
+                cmd="llts__subcmd__help__subcmd__release__subcmd__clock"
+                ;;
             llts__subcmd__help,replay)
                 cmd="llts__subcmd__help__subcmd__replay"
                 ;;
@@ -131,7 +137,7 @@ _llts() {
 
     case "${cmd}" in
         llts)
-            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-measurements --log-measurements-format --log-interval --log-dir --log-level --log-format --end-with-parent --help --version demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help"
+            opts="-h -V --config --port --listen-addr --name --cluster --peers --no-discovery --key-file --hmac-key --rate --rounds --role --algorithm --faults --clock --virtual-offset --virtual-drift --step-threshold --timestamps --iface --phc --user --no-step --slew-limit --max-change --max-change-at-start --max-total --on-conflict --drift-file --cpu --sched --mlock --poll-mode --runtime-dir --state-dir --socket --metrics --record --log-measurements --log-measurements-format --log-interval --log-dir --log-level --log-format --end-with-parent --help --version demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -451,7 +457,7 @@ _llts() {
             return 0
             ;;
         llts__subcmd__help)
-            opts="demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help"
+            opts="demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -577,6 +583,20 @@ _llts() {
             return 0
             ;;
         llts__subcmd__help__subcmd__query)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__help__subcmd__release__subcmd__clock)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -796,6 +816,28 @@ _llts() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        llts__subcmd__release__subcmd__clock)
+            opts="-h --drift-file --state-dir --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --drift-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

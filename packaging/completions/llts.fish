@@ -54,7 +54,7 @@ complete -c llts -n "__fish_llts_needs_command" -l clock -d 'Clock to steer: vir
 system\t'The machine\'s own'"
 complete -c llts -n "__fish_llts_needs_command" -l virtual-offset -d 'Throw the virtual clock off by this at start, like 10ms or -3us' -r
 complete -c llts -n "__fish_llts_needs_command" -l virtual-drift -d 'Let the virtual clock\'s oscillator run faster by this, like 20ppm or -350ppb' -r
-complete -c llts -n "__fish_llts_needs_command" -l step-threshold -d 'At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 %' -r
+complete -c llts -n "__fish_llts_needs_command" -l step-threshold -d 'At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 % unless --slew-limit is given' -r
 complete -c llts -n "__fish_llts_needs_command" -l timestamps -d 'Whose time stamps: auto takes the card\'s where it can and the kernel\'s else, packet by packet; hardware insists on a card that stamps; kernel touches no card; user reads the program\'s own clock' -r -f -a "auto\t''
 hardware\t''
 kernel\t''
@@ -62,9 +62,9 @@ user\t''"
 complete -c llts -n "__fish_llts_needs_command" -l iface -d 'Interfaces whose cards stamp, as eth0 or eth0,eth1; bonds and VLANs lead to theirs [default: that of the address listened on, or those on the way to --peers, or all]' -r
 complete -c llts -n "__fish_llts_needs_command" -l phc -d 'Clock of that card, as /dev/ptpN or as an interface that has it [default: what the card\'s driver says]' -r
 complete -c llts -n "__fish_llts_needs_command" -l user -d 'Become this user once everything is set up; needs a start as root' -r
-complete -c llts -n "__fish_llts_needs_command" -l no-step -d 'Never step the clock, not even at start, and never slew it faster than --slew-limit' -r -f -a "true\t''
+complete -c llts -n "__fish_llts_needs_command" -l no-step -d 'Never step the clock, not even at start, and never slew it faster than --slew-limit, or 500 ppm' -r -f -a "true\t''
 false\t''"
-complete -c llts -n "__fish_llts_needs_command" -l slew-limit -d 'Slew the clock no faster than this, once it has caught up' -r
+complete -c llts -n "__fish_llts_needs_command" -l slew-limit -d 'Never slew the clock faster than this [default: 500ppm once it has caught up, and before that as fast as --step-threshold says]' -r
 complete -c llts -n "__fish_llts_needs_command" -l max-change -d 'End rather than change the clock by more than this after the start; none: any change' -r
 complete -c llts -n "__fish_llts_needs_command" -l max-change-at-start -d 'End rather than change the clock by more than this at the start; none: any change' -r
 complete -c llts -n "__fish_llts_needs_command" -l max-total -d 'End when the steps that put right what others did to the clock add up to more than this; none: never' -r
@@ -108,6 +108,7 @@ complete -c llts -n "__fish_llts_needs_command" -f -a "peers" -d 'Show the peers
 complete -c llts -n "__fish_llts_needs_command" -f -a "tracking" -d 'Show how well the clock of a node on this machine follows its cluster'
 complete -c llts -n "__fish_llts_needs_command" -f -a "top" -d 'Show a node on this machine and its peers live in this terminal'
 complete -c llts -n "__fish_llts_needs_command" -f -a "waitsync" -d 'Wait until a node on this machine promises a bound: 0 it does, 1 not in time, 2 it never will'
+complete -c llts -n "__fish_llts_needs_command" -f -a "release-clock" -d 'Leave the system clock well after a node that was killed while it steered it'
 complete -c llts -n "__fish_llts_needs_command" -f -a "keygen" -d 'Make a key'
 complete -c llts -n "__fish_llts_needs_command" -f -a "check-config" -d 'Check a configuration file and everything that it names'
 complete -c llts -n "__fish_llts_needs_command" -f -a "completions" -d 'Print the script by which a shell completes the words of this program'
@@ -192,6 +193,9 @@ complete -c llts -n "__fish_llts_using_subcommand waitsync" -l timeout -d 'For h
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l socket -d 'The node\'s status socket [default: the only one in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l runtime-dir -d 'Folder to look for status sockets in [default: that of this user, then that of the system]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -s h -l help -d 'Print help'
+complete -c llts -n "__fish_llts_using_subcommand release-clock" -l drift-file -d 'Where the node keeps the oscillator\'s drift [default: drift in the state folder]' -r -F
+complete -c llts -n "__fish_llts_using_subcommand release-clock" -l state-dir -d 'Folder for what is to survive a restart [default: /var/lib/llts for root, else the user\'s own]' -r -F
+complete -c llts -n "__fish_llts_using_subcommand release-clock" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c llts -n "__fish_llts_using_subcommand keygen" -l id -d 'The number by which packets name the key' -r
 complete -c llts -n "__fish_llts_using_subcommand keygen" -l out -d 'Write it to a new file that only its owner can read [default: standard output]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand keygen" -s h -l help -d 'Print help'
@@ -276,7 +280,7 @@ complete -c llts -n "__fish_llts_using_subcommand run" -l clock -d 'Clock to ste
 system\t'The machine\'s own'"
 complete -c llts -n "__fish_llts_using_subcommand run" -l virtual-offset -d 'Throw the virtual clock off by this at start, like 10ms or -3us' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l virtual-drift -d 'Let the virtual clock\'s oscillator run faster by this, like 20ppm or -350ppb' -r
-complete -c llts -n "__fish_llts_using_subcommand run" -l step-threshold -d 'At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 %' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l step-threshold -d 'At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 % unless --slew-limit is given' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l timestamps -d 'Whose time stamps: auto takes the card\'s where it can and the kernel\'s else, packet by packet; hardware insists on a card that stamps; kernel touches no card; user reads the program\'s own clock' -r -f -a "auto\t''
 hardware\t''
 kernel\t''
@@ -284,9 +288,9 @@ user\t''"
 complete -c llts -n "__fish_llts_using_subcommand run" -l iface -d 'Interfaces whose cards stamp, as eth0 or eth0,eth1; bonds and VLANs lead to theirs [default: that of the address listened on, or those on the way to --peers, or all]' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l phc -d 'Clock of that card, as /dev/ptpN or as an interface that has it [default: what the card\'s driver says]' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l user -d 'Become this user once everything is set up; needs a start as root' -r
-complete -c llts -n "__fish_llts_using_subcommand run" -l no-step -d 'Never step the clock, not even at start, and never slew it faster than --slew-limit' -r -f -a "true\t''
+complete -c llts -n "__fish_llts_using_subcommand run" -l no-step -d 'Never step the clock, not even at start, and never slew it faster than --slew-limit, or 500 ppm' -r -f -a "true\t''
 false\t''"
-complete -c llts -n "__fish_llts_using_subcommand run" -l slew-limit -d 'Slew the clock no faster than this, once it has caught up' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l slew-limit -d 'Never slew the clock faster than this [default: 500ppm once it has caught up, and before that as fast as --step-threshold says]' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l max-change -d 'End rather than change the clock by more than this after the start; none: any change' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l max-change-at-start -d 'End rather than change the clock by more than this at the start; none: any change' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l max-total -d 'End when the steps that put right what others did to the clock add up to more than this; none: never' -r
@@ -320,21 +324,22 @@ journal\t''
 json\t''"
 complete -c llts -n "__fish_llts_using_subcommand run" -l end-with-parent -d 'End when the process with this id, which must be the parent, ends; for `llts demo`' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "demo" -d 'Run several nodes on this machine with clocks thrown off, and show their true error'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "status" -d 'Show how a node on this machine is doing'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "doctor" -d 'Say what this machine can give: clocks, cards, privileges, and what each lack costs'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "watch" -d 'Show how far apart the nodes of a cluster are, and warn when that is too far'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "query" -d 'Ask one node a few times, for cron and monitoring: exit code 0 good, 1 over the threshold, 2 unreachable'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "peers" -d 'Show the peers of a node on this machine, and why those that are not used are not'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "tracking" -d 'Show how well the clock of a node on this machine follows its cluster'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "top" -d 'Show a node on this machine and its peers live in this terminal'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "waitsync" -d 'Wait until a node on this machine promises a bound: 0 it does, 1 not in time, 2 it never will'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "keygen" -d 'Make a key'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "check-config" -d 'Check a configuration file and everything that it names'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "completions" -d 'Print the script by which a shell completes the words of this program'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "sim" -d 'Simulate a cluster in virtual time and hold it to its bounds'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "saturn" -d 'Watch clocks, or have one watched, by the protocol of the older program Saturn'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "compare" -d 'Run algorithms side by side in the simulator and print the table'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "replay" -d 'Show what an algorithm would have made of a recording'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "run" -d 'Run a node until a signal ends it'
-complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync keygen check-config completions sim saturn compare replay run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "demo" -d 'Run several nodes on this machine with clocks thrown off, and show their true error'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "status" -d 'Show how a node on this machine is doing'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "doctor" -d 'Say what this machine can give: clocks, cards, privileges, and what each lack costs'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "watch" -d 'Show how far apart the nodes of a cluster are, and warn when that is too far'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "query" -d 'Ask one node a few times, for cron and monitoring: exit code 0 good, 1 over the threshold, 2 unreachable'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "peers" -d 'Show the peers of a node on this machine, and why those that are not used are not'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "tracking" -d 'Show how well the clock of a node on this machine follows its cluster'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "top" -d 'Show a node on this machine and its peers live in this terminal'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "waitsync" -d 'Wait until a node on this machine promises a bound: 0 it does, 1 not in time, 2 it never will'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "release-clock" -d 'Leave the system clock well after a node that was killed while it steered it'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "keygen" -d 'Make a key'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "check-config" -d 'Check a configuration file and everything that it names'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "completions" -d 'Print the script by which a shell completes the words of this program'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "sim" -d 'Simulate a cluster in virtual time and hold it to its bounds'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "saturn" -d 'Watch clocks, or have one watched, by the protocol of the older program Saturn'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "compare" -d 'Run algorithms side by side in the simulator and print the table'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "replay" -d 'Show what an algorithm would have made of a recording'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "run" -d 'Run a node until a signal ends it'
+complete -c llts -n "__fish_llts_using_subcommand help; and not __fish_seen_subcommand_from demo status doctor watch query peers tracking top waitsync release-clock keygen check-config completions sim saturn compare replay run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -63,6 +63,12 @@ pub(super) enum Command {
     Top(TopArgs),
     /// Wait until a node on this machine promises a bound: 0 it does, 1 not in time, 2 it never will
     Waitsync(WaitsyncArgs),
+    /// Leave the system clock well after a node that was killed while it steered it
+    ///
+    /// For the service manager to run after the node (ExecStopPost=). A node that ends leaves the kernel with the best
+    /// rate that is known and calls the clock unsynchronised; one that is killed cannot, and its last command, which
+    /// may be as much as 10 %, would go on. Nothing is done if a node holds the clock, or if the last one gave it back.
+    ReleaseClock(ReleaseClockArgs),
     /// Make a key
     Keygen(KeygenArgs),
     /// Check a configuration file and everything that it names
@@ -135,7 +141,8 @@ pub(super) struct RunArgs {
     /// Let the virtual clock's oscillator run faster by this, like 20ppm or -350ppb
     #[arg(long, value_name = "RATE", allow_hyphen_values = true, value_parser = quantity::rate)]
     pub virtual_drift: Option<f64>,
-    /// At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 %
+    /// At start, step the clock once if it is off by more than this; below, close the gap fast, at up to 10 % unless
+    /// --slew-limit is given
     #[arg(long, value_name = "SPAN", default_value = "100ms", value_parser = positive_span_ns)]
     pub step_threshold: i64,
     /// Whose time stamps: auto takes the card's where it can and the kernel's else, packet by packet; hardware insists
@@ -152,12 +159,13 @@ pub(super) struct RunArgs {
     /// Become this user once everything is set up; needs a start as root
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// Never step the clock, not even at start, and never slew it faster than --slew-limit
+    /// Never step the clock, not even at start, and never slew it faster than --slew-limit, or 500 ppm
     #[arg(long)]
     pub no_step: bool,
-    /// Slew the clock no faster than this, once it has caught up
-    #[arg(long, value_name = "RATE", default_value = "500ppm", value_parser = quantity::slew)]
-    pub slew_limit: f64,
+    /// Never slew the clock faster than this [default: 500ppm once it has caught up, and before that as fast as
+    /// --step-threshold says]
+    #[arg(long, value_name = "RATE", value_parser = quantity::slew)]
+    pub slew_limit: Option<f64>,
     /// End rather than change the clock by more than this after the start; none: any change
     #[arg(long, value_name = "SPAN", default_value = "1000s", value_parser = quantity::limit_ns)]
     pub max_change: f64,
@@ -323,6 +331,17 @@ pub(super) struct WaitsyncArgs {
     pub timeout: i64,
     #[command(flatten)]
     pub node: NodeArgs,
+}
+
+/// Options of `llts release-clock`.
+#[derive(Args, Debug)]
+pub(super) struct ReleaseClockArgs {
+    /// Where the node keeps the oscillator's drift [default: drift in the state folder]
+    #[arg(long, value_name = "FILE")]
+    pub drift_file: Option<PathBuf>,
+    /// Folder for what is to survive a restart [default: /var/lib/llts for root, else the user's own]
+    #[arg(long, value_name = "DIR", env = "LLTS_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Options of `llts check-config`.

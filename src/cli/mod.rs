@@ -16,6 +16,7 @@ mod layers;
 mod papers;
 mod quantity;
 mod query;
+mod release_clock;
 mod replay;
 mod run;
 mod saturn;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Waitsync(args)) => waitsync::waitsync(&args),
         Ok(Command::Watch(args)) => watch::watch(&args),
         Ok(Command::Query(args)) => query::query(&args),
+        Ok(Command::ReleaseClock(args)) => release_clock::release_clock(&args),
         Ok(Command::Keygen(args)) => keygen::keygen(&args),
         Ok(Command::CheckConfig(args)) => check_config::check_config(&args),
         Ok(Command::Completions(args)) => completions::completions(&args),

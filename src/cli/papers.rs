@@ -16,7 +16,7 @@ use crate::engine::LIVE_OPTIONS;
 const LINE_CHARS: usize = 100;
 
 /// What stands in the example for options that have no default of their own, as TOML.
-const EXAMPLES: [(&str, &str); 19] = [
+const EXAMPLES: [(&str, &str); 20] = [
     ("port", "4123"),
     ("listen-addr", "\"[::]:4123\""),
     ("name", "\"db1\""),
@@ -28,6 +28,7 @@ const EXAMPLES: [(&str, &str); 19] = [
     ("virtual-drift", "\"20ppm\""),
     ("iface", "[\"eth0\"]"),
     ("phc", "\"/dev/ptp0\""),
+    ("slew-limit", "\"200ppm\""),
     ("drift-file", "\"/var/lib/llts/drift\""),
     ("user", "\"llts\""),
     ("cpu", "3"),

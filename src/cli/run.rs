@@ -219,7 +219,8 @@ fn limits(args: &RunArgs) -> Limits {
     Limits {
         step_threshold_ns: args.step_threshold,
         allow_step: !args.no_step,
-        slew_max: args.slew_limit,
+        slew_max: args.slew_limit.unwrap_or(Limits::default().slew_max),
+        slew_max_always: args.slew_limit.is_some(),
         start_change_ns_max: args.max_change_at_start,
         change_ns_max: args.max_change,
         total_ns_max: args.max_total,
@@ -345,7 +346,9 @@ mod tests {
     fn the_defaults_of_the_limits_are_those_of_the_guard() {
         assert_eq!(meant("").unwrap().limits, Limits::default());
         let limits = meant("--no-step --slew-limit 20ppm --max-change 2s --max-total none").unwrap().limits;
-        assert!(!limits.allow_step && limits.slew_max == 20e-6 && limits.change_ns_max == 2e9);
+        assert!(
+            !limits.allow_step && limits.slew_max == 20e-6 && limits.slew_max_always && limits.change_ns_max == 2e9
+        );
         assert_eq!(limits.total_ns_max, f64::INFINITY);
     }
 

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use libc::{
-    ADJ_ESTERROR, ADJ_FREQUENCY, ADJ_MAXERROR, ADJ_NANO, ADJ_OFFSET, ADJ_SETOFFSET, ADJ_STATUS, ADJ_TAI, ADJ_TICK,
-    EINVAL, EPERM, STA_DEL, STA_INS, STA_NANO, STA_PLL, STA_UNSYNC,
+    ADJ_ESTERROR, ADJ_FREQUENCY, ADJ_MAXERROR, ADJ_NANO, ADJ_OFFSET, ADJ_OFFSET_SINGLESHOT, ADJ_SETOFFSET, ADJ_STATUS,
+    ADJ_TAI, ADJ_TICK, EINVAL, EPERM, STA_DEL, STA_INS, STA_NANO, STA_PLL, STA_UNSYNC,
 };
 
 use super::source::TimeSource;
@@ -40,8 +40,10 @@ pub struct State {
     pub maxerror_us: f64,
     pub esterror_us: i64,
     pub tai_s: i32,
-    /// What the PLL has still to slew, ns.
+    /// What the PLL has still to slew, ns: on or off, it does.
     pub pll_ns: f64,
+    /// What is left of an adjtime(3), ns.
+    pub adjtime_ns: f64,
     /// A leap second was taken, and its announcement still stands (`TIME_WAIT`): there is no other before it goes.
     leap_over: bool,
     /// It is counting down to one (`TIME_INS`, `TIME_DEL`), and has forgotten when because somebody set the clock.
@@ -65,6 +67,7 @@ impl FakeKernel {
             esterror_us: ERROR_US_MAX,
             tai_s: 37,
             pll_ns: 0.0,
+            adjtime_ns: 0.0,
             leap_over: false,
             leap_armed: false,
             leap_lost: false,
@@ -83,11 +86,14 @@ impl FakeKernel {
             state.raw_ns += span_ns;
             let ppm = state.frequency as f64 / 65_536.0 + (state.tick_us - 10_000) as f64 * 100.0;
             let mut gained_ns = ppm * 1e-6 * span_ns as f64;
-            if state.status & STA_PLL != 0 {
-                let slewed_ns = state.pll_ns * (span_ns as f64 / 4e9).min(1.0);
-                state.pll_ns -= slewed_ns;
-                gained_ns += slewed_ns;
-            }
+            // second_overflow(): a sixteenth each second at the usual time constant, whether STA_PLL is set or not; and
+            // of an adjtime 500 us a second.
+            let slewed_ns = state.pll_ns * (span_ns as f64 / 16e9).min(1.0);
+            let reach_ns = 500e-6 * span_ns as f64;
+            let adjusted_ns = state.adjtime_ns.clamp(-reach_ns, reach_ns);
+            state.pll_ns -= slewed_ns;
+            state.adjtime_ns -= adjusted_ns;
+            gained_ns += slewed_ns + adjusted_ns;
             let total_ns = state.real_frac_ns + gained_ns;
             let before_ns = state.real_ns;
             state.real_ns += span_ns + total_ns.floor() as i64;
@@ -166,6 +172,7 @@ impl State {
         // not that it was announced.
         self.leap_lost |= self.leap_armed;
         self.status |= STA_UNSYNC;
+        (self.pll_ns, self.adjtime_ns) = (0.0, 0.0);
         self.maxerror_us = ERROR_US_MAX as f64;
         self.esterror_us = ERROR_US_MAX;
     }
@@ -191,6 +198,11 @@ impl Timex for FakeKernel {
             let asks = |mode| request.modes & mode != 0;
             if request.modes != 0 {
                 state.requests.push(*request);
+            }
+            if request.modes == ADJ_OFFSET_SINGLESHOT {
+                let left_ns = std::mem::replace(&mut state.adjtime_ns, request.offset as f64 * 1_000.0);
+                request.offset = (left_ns / 1_000.0) as i64;
+                return Ok(libc::TIME_OK);
             }
             if asks(ADJ_SETOFFSET) {
                 let unit = if asks(ADJ_NANO) { 1 } else { 1_000 };
@@ -223,6 +235,7 @@ impl Timex for FakeKernel {
             (request.freq, request.tick, request.status) = (state.frequency, state.tick_us, state.status);
             (request.maxerror, request.esterror) = (state.maxerror_us as i64, state.esterror_us);
             request.tai = state.told_tai_s();
+            request.offset = state.pll_ns as i64;
             Ok(if state.status & STA_UNSYNC != 0 { libc::TIME_ERROR } else { libc::TIME_OK })
         })
     }

@@ -14,8 +14,10 @@ pub enum Interference {
         /// What it was told by this node.
         left: f64,
     },
-    /// The kernel's own control loop (PLL or FLL), which this node keeps off, has been switched on.
+    /// The kernel's own control loop (PLL or FLL), which this node keeps off, has been switched on or fed.
     Loop,
+    /// The kernel says that the clock was set, and it stands where it was let go as far as that can be measured.
+    Set,
 }
 
 impl fmt::Display for Interference {
@@ -28,6 +30,7 @@ impl fmt::Display for Interference {
                 found * 1e6,
                 left * 1e6
             ),
+            Interference::Set => f.write_str("somebody else set the clock, by less than can be measured"),
             Interference::Loop => f.write_str("somebody else switched the kernel's own clock discipline on"),
         }
     }

@@ -26,7 +26,7 @@ pub use phc::{PhcEvent, PhcRelation, PhcTrack};
 pub use rivals::Rivals;
 pub use source::{Machine, TimeSource};
 pub use stamps::StampConverter;
-pub use system::{SYSTEM_LOCK_PATH, SystemClock, SystemClockError};
+pub use system::{Abandoned, SYSTEM_LOCK_PATH, SystemClock, SystemClockError, release_abandoned};
 pub use virtual_clock::{SEGMENTS_KEPT, Segment, Segments, VirtualClock};
 
 use crate::flow::{Correction, Leap, LeapNews, Reading};

@@ -11,6 +11,10 @@
 //! rate and status, and the clock must stand where that command had let it go, within what the kernel's multiplier and
 //! the reading itself explain.
 //!
+//! What the kernel still has to slew for a daemon that was here before (the offset of its loop, an adjtime(3)) outlives
+//! that daemon, and the loop being switched off. It is taken back with the first command, and whenever somebody was at
+//! the clock.
+//!
 //! A leap second that is announced is the kernel's to take: it sets REALTIME at the end of the UTC day, and its TAI
 //! offset with it, by which a leap is told from a setting of the clock by somebody. This program never writes that
 //! offset.
@@ -78,6 +82,8 @@ pub struct SystemClock<T = KernelTimex, S = Machine> {
     /// Where the clock stood right after the last command, and the rate it was left with.
     left: Option<(Pair, KernelRate)>,
     interference: Option<Interference>,
+    /// The kernel may have something left to slew for somebody else.
+    slews_for_others: bool,
     /// The rates it was told lately.
     commands: Commands,
     /// Both clocks at the last reading, and the kernel's TAI offset then, s.
@@ -96,6 +102,63 @@ impl SystemClock {
         let permitted = Capability::SysTime.in_effect().map_err(SystemClockError::Unreadable)?;
         SystemClock::with(KernelTimex, Machine, lock_path, permitted)
     }
+}
+
+/// What became of a clock that nobody may be holding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Abandoned {
+    /// Somebody holds it (process id, if known): it is let be.
+    Held(Option<u32>),
+    /// Its last holder gave it back itself, or there was none: it is let be.
+    GivenBack,
+    /// Its holder died. Rate against raw as it was left, and as it is now (seconds per second).
+    Released {
+        /// The process that died.
+        by: u32,
+        /// As it was.
+        from: f64,
+        /// As it is.
+        to: f64,
+    },
+}
+
+/// Leaves the system clock as its holder would have if that holder has died with the clock in its hands: without the
+/// haste of a last command, which may be as much as 10 %, and called unsynchronised. The rate is `best` if any is
+/// known, else the kernel's, and the nominal one where the tick length has been used.
+///
+/// # Errors
+/// [`SystemClockError`], a sentence each.
+pub fn release_abandoned(lock_path: &Path, best: Option<f64>) -> Result<Abandoned, SystemClockError> {
+    if !Capability::SysTime.in_effect().map_err(SystemClockError::Unreadable)? {
+        return Err(SystemClockError::NotPermitted);
+    }
+    release_abandoned_by(&mut KernelTimex, lock_path, best)
+}
+
+fn release_abandoned_by(
+    timex: &mut impl Timex,
+    lock_path: &Path,
+    best: Option<f64>,
+) -> Result<Abandoned, SystemClockError> {
+    if !lock_path.exists() {
+        return Ok(Abandoned::GivenBack);
+    }
+    let lock = match ExclusiveLock::acquire(lock_path) {
+        Ok(lock) => lock,
+        Err(LockError::Held { pid, .. }) => return Ok(Abandoned::Held(pid)),
+        Err(error) => return Err(SystemClockError::Lock(error)),
+    };
+    let Some(by) = lock.left_by() else { return Ok(Abandoned::GivenBack) };
+    let mut state = timex::empty();
+    timex.adjust(&mut state).map_err(SystemClockError::Unreadable)?;
+    let left = KernelRate::of(&state);
+    let kept = if left.tick_us == KernelRate::NOMINAL.tick_us { left } else { KernelRate::NOMINAL };
+    let rate = best.map_or(kept, KernelRate::from_rate);
+    let mut request = timex::empty();
+    timex::request_rate(&mut request, rate);
+    timex::request_unsynchronised(&mut request, state.status);
+    timex.adjust(&mut request).map_err(SystemClockError::Unreadable)?;
+    Ok(Abandoned::Released { by, from: left.rate(), to: rate.rate() })
 }
 
 impl<T: Timex, S: TimeSource> SystemClock<T, S> {
@@ -119,6 +182,7 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
             reported: None,
             left: None,
             interference: None,
+            slews_for_others: true,
             commands: Commands::default(),
             seen: None,
             leap: LeapNews::default(),
@@ -140,6 +204,19 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
         );
         self.timex.adjust(&mut request)?;
         self.status = request.status;
+        Ok(())
+    }
+
+    /// Takes back what the kernel may have left to slew for somebody else. The loop is on after it until the
+    /// status is written, a moment later.
+    fn end_foreign_slew(&mut self) -> io::Result<()> {
+        let mut request = timex::empty();
+        timex::request_no_adjtime(&mut request);
+        self.timex.adjust(&mut request)?;
+        let mut request = timex::empty();
+        timex::request_no_offset(&mut request, self.status);
+        self.timex.adjust(&mut request)?;
+        (self.status, self.slews_for_others) = (request.status, false);
         Ok(())
     }
 
@@ -170,7 +247,7 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
             Some(Interference::Moved(moved_ns.round() as i64))
         } else if found != *rate {
             Some(Interference::Rate { found: found.rate(), left: rate.rate() })
-        } else if state.status & (libc::STA_PLL | libc::STA_FLL) != 0 {
+        } else if state.status & (libc::STA_PLL | libc::STA_FLL) != 0 || state.offset != 0 {
             Some(Interference::Loop)
         } else {
             None
@@ -200,6 +277,7 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
             left.real_ns += taken.step_s() * 1_000_000_000;
         }
         self.interference = self.examine(&pair, &state);
+        self.slews_for_others |= self.interference.is_some();
         (self.rate, self.status) = (KernelRate::of(&state), state.status);
         if announced != Leap::None && matches!(self.interference, Some(Interference::Moved(_))) {
             self.tell_leap(Leap::None)?;
@@ -223,6 +301,9 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
         let (rate, before) = (KernelRate::from_rate(correction.rate), self.rate);
         if rate != self.rate {
             timex::request_rate(&mut request, rate);
+        }
+        if self.slews_for_others {
+            self.end_foreign_slew()?;
         }
         let now_ns = self.source.raw_ns();
         // At its largest error the kernel calls the clock unsynchronised by itself.

@@ -53,6 +53,8 @@ pub struct Lines {
     pub stop: Arc<AtomicBool>,
     /// Raised by the control thread when the kernel counts another oscillator.
     pub clock_source_changed: Arc<AtomicBool>,
+    /// Raised by the control thread when the clock was set by somebody, by less than this thread can see.
+    pub clock_set_by_others: Arc<AtomicBool>,
 }
 
 /// Why the discipline thread ended by itself; one sentence each.
@@ -181,7 +183,8 @@ impl Discipline {
         self.measure_cards();
         let told = self.look_at_the_machine();
         let reading = self.clock.read()?;
-        let interference = self.clock.interference();
+        let set = self.lines.clock_set_by_others.swap(false, Ordering::Relaxed).then_some(Interference::Set);
+        let interference = self.clock.interference().or(set);
         let news = self.clock.leap();
         if news.taken != Leap::None {
             self.lines.notes.send(Note::LeapTaken(news.taken));

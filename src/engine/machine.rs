@@ -30,19 +30,24 @@ pub struct MachineWatch {
     clock_source: Option<String>,
     clock_source_due_ns: i64,
     clock_source_changed: Arc<AtomicBool>,
+    clock_set_by_others: Arc<AtomicBool>,
     told_at_ns: Option<i64>,
     untold: u64,
 }
 
 impl MachineWatch {
     /// Watches the clock source, and with `steers_system` also who sets the system clock. Raises
-    /// `clock_source_changed`.
+    /// `clock_source_changed`, and `clock_set_by_others` for settings that nobody accounts for.
     #[must_use]
-    pub fn new(steers_system: bool, clock_source_changed: Arc<AtomicBool>) -> Self {
+    pub fn new(
+        steers_system: bool,
+        clock_source_changed: Arc<AtomicBool>,
+        clock_set_by_others: Arc<AtomicBool>,
+    ) -> Self {
         let watch = || match ClockSetWatch::new() {
             Ok(watch) => Some(watch),
             Err(error) => {
-                debug!("small steps of the clock by others will not be told: {error}");
+                debug!("small steps of the clock by others will not be noticed: {error}");
                 None
             }
         };
@@ -53,6 +58,7 @@ impl MachineWatch {
             clock_source: clock_source(),
             clock_source_due_ns: 0,
             clock_source_changed,
+            clock_set_by_others,
             told_at_ns: None,
             untold: 0,
         }
@@ -71,7 +77,7 @@ impl MachineWatch {
                 Ok(true) => self.set_at_ns = Some(now_ns),
                 Ok(false) => {}
                 Err(error) => {
-                    warn!("small steps of the clock by others will not be told any longer: {error}");
+                    warn!("small steps of the clock by others will not be noticed any longer: {error}");
                     self.clock_set = None;
                 }
             }
@@ -96,7 +102,8 @@ impl MachineWatch {
         {
             self.set_at_ns = None;
             if (self.explained_at_ns - at_ns).abs() > PATIENCE_NS {
-                self.tell("somebody else set the clock, by less than can be measured", now_ns);
+                // The discipline thread meets it like whatever else is done to the clock, and this thread hears of it.
+                self.clock_set_by_others.store(true, Ordering::Relaxed);
             }
         }
         if now_ns >= self.clock_source_due_ns {
@@ -142,7 +149,7 @@ mod tests {
 
     fn watch() -> (MachineWatch, Arc<AtomicBool>) {
         let changed = Arc::new(AtomicBool::new(false));
-        (MachineWatch::new(false, Arc::clone(&changed)), changed)
+        (MachineWatch::new(false, Arc::clone(&changed), Arc::default()), changed)
     }
 
     #[test]
@@ -159,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_of_the_clock_is_told_unless_somebody_accounts_for_it() {
+    fn a_setting_of_the_clock_is_interference_unless_somebody_accounts_for_it() {
         let second = 1_000_000_000;
         for (explained_ns, told) in [(None, true), (Some(10 * second + second / 2), false), (Some(5 * second), true)] {
             let (mut watch, _) = watch();
@@ -168,9 +175,9 @@ mod tests {
                 watch.explained(at_ns);
             }
             watch.look(11 * second - 1);
-            assert_eq!(watch.told_at_ns, None, "patience");
+            assert!(!watch.clock_set_by_others.load(Ordering::Relaxed), "patience");
             watch.look(11 * second);
-            assert_eq!(watch.told_at_ns.is_some(), told, "{explained_ns:?}");
+            assert_eq!(watch.clock_set_by_others.load(Ordering::Relaxed), told, "{explained_ns:?}");
         }
     }
 

@@ -17,6 +17,7 @@ mod measuring;
 mod notes;
 mod poll_mode;
 mod privileges;
+mod release;
 mod reload;
 mod ring;
 pub mod saturn;
@@ -30,6 +31,7 @@ mod tickets;
 mod watch;
 
 pub use logging::begin as begin_logging;
+pub use release::{ReleasePlaces, release_clock};
 pub use reload::{Configuration, LIVE_OPTIONS, Reread};
 pub use settings::{ClockChoice, KeySource, LogFormat, Measurements, OnConflict, PollMode, Settings, Timestamps};
 pub use start::{StartError, run, run_reloadable};

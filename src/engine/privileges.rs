@@ -11,8 +11,6 @@ use crate::sys::caps::{self, Capability, CapabilitySet};
 pub struct Needs {
     /// It steers the system clock.
     pub system_clock: bool,
-    /// Its hot thread wants real-time priority.
-    pub real_time: bool,
     /// At the end it puts a card back as it was.
     pub restores_card: bool,
     /// It has locked its memory, under a limit that holds for those without the privilege.
@@ -22,9 +20,9 @@ pub struct Needs {
 /// The privileges of each thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Of the process when its threads are started: no thread can have more.
+    /// Of the process when its threads are started: no thread can have more, and two of them raise their priority.
     pub process: CapabilitySet,
-    /// Of the discipline thread.
+    /// Of the discipline thread, once it has its priority.
     pub discipline: CapabilitySet,
     /// Of the hot thread, once it has its priority.
     pub hot: CapabilitySet,
@@ -48,7 +46,7 @@ impl Needs {
         let discipline = everybody.or(when(self.system_clock, Capability::SysTime));
         let control_permitted = everybody.or(when(self.restores_card, Capability::NetAdmin));
         Plan {
-            process: discipline.or(control_permitted).or(when(self.real_time, Capability::SysNice)),
+            process: discipline.or(control_permitted).or(CapabilitySet::of(&[Capability::SysNice])),
             discipline,
             hot: everybody,
             control: everybody,
@@ -76,10 +74,11 @@ mod tests {
     fn each_thread_has_what_it_needs_and_nothing_else() {
         let set = CapabilitySet::of;
         let nothing = Needs::default().plan();
-        for threads in [nothing.process, nothing.discipline, nothing.hot, nothing.control_permitted, nothing.helpers] {
+        assert_eq!(nothing.process, set(&[Capability::SysNice]), "until its threads have their priority");
+        for threads in [nothing.discipline, nothing.hot, nothing.control_permitted, nothing.helpers] {
             assert!(threads.is_empty());
         }
-        let all = Needs { system_clock: true, real_time: true, restores_card: true, locks_memory: false }.plan();
+        let all = Needs { system_clock: true, restores_card: true, locks_memory: false }.plan();
         assert_eq!(all.discipline, set(&[Capability::SysTime]));
         assert_eq!(all.control_permitted, set(&[Capability::NetAdmin]));
         assert_eq!(all.process, set(&[Capability::SysTime, Capability::NetAdmin, Capability::SysNice]));
@@ -89,16 +88,16 @@ mod tests {
     #[test]
     fn locked_memory_under_a_limit_needs_its_privilege_in_every_thread() {
         let plan = Needs { locks_memory: true, ..Needs::default() }.plan();
-        for threads in [plan.discipline, plan.hot, plan.control, plan.helpers, plan.process] {
+        for threads in [plan.discipline, plan.hot, plan.control, plan.helpers] {
             assert_eq!(threads, CapabilitySet::of(&[Capability::IpcLock]));
         }
     }
 
     #[test]
     fn no_thread_has_more_than_the_process_and_none_has_in_effect_what_is_not_permitted() {
-        for bits in 0..16u8 {
+        for bits in 0..8u8 {
             let has = |bit: u8| bits >> bit & 1 == 1;
-            let needs = Needs { system_clock: has(0), real_time: has(1), restores_card: has(2), locks_memory: has(3) };
+            let needs = Needs { system_clock: has(0), restores_card: has(1), locks_memory: has(2) };
             let plan = needs.plan();
             for thread in [plan.discipline, plan.hot, plan.control, plan.control_permitted, plan.helpers] {
                 assert_eq!(thread.and(plan.process), thread, "{needs:?}");

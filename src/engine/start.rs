@@ -13,7 +13,7 @@ use std::thread;
 use anyhow::Context;
 use crossbeam_channel::bounded;
 use mio::{Poll, Waker};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::answers::{Answers, Constants};
 use super::control::{self, Control, Threads};
@@ -134,12 +134,8 @@ fn start(
     let chosen = choose_mode(&settings)?;
     tune(&socket, &chosen, settings.cpu);
     let locks_memory = settings.mlock && lock_memory();
-    let needs = Needs {
-        system_clock: settings.clock == ClockChoice::System,
-        real_time: settings.fifo.is_some(),
-        restores_card: guard.has_work(),
-        locks_memory,
-    };
+    let needs =
+        Needs { system_clock: settings.clock == ClockChoice::System, restores_card: guard.has_work(), locks_memory };
     let plan = needs.plan();
     if let Some(account) = &account {
         caps::become_account(account, plan.process)
@@ -217,6 +213,7 @@ fn start(
     let (discipline_latencies_sender, discipline_latencies) = bounded(1);
     let stop = Arc::new(AtomicBool::new(false));
     let clock_source_changed = Arc::new(AtomicBool::new(false));
+    let clock_set_by_others = Arc::new(AtomicBool::new(false));
     let poll = Poll::new()?;
     let hot_waker = Waker::new(poll.registry(), WAKER)?;
 
@@ -245,6 +242,7 @@ fn start(
         latencies: discipline_latencies_sender,
         stop: Arc::clone(&stop),
         clock_source_changed: Arc::clone(&clock_source_changed),
+        clock_set_by_others: Arc::clone(&clock_set_by_others),
     };
     let measuring = open_measuring(&settings, &state_dir, &plan)?;
     let stamps = if shown.is_empty() { promise.as_str() } else { "the card where it can" };
@@ -285,7 +283,7 @@ fn start(
     let socket_path = socket_path(&settings, &runtime_dir, runtime_usable, listen.port());
     let tells_exchanges = record.is_some() || settings.measurements.logs.contains(&MeasurementLog::Exchanges);
     let endpoint = open_endpoint(settings.metrics, &answers, &plan)?;
-    let machine = MachineWatch::new(steers_system, clock_source_changed);
+    let machine = MachineWatch::new(steers_system, clock_source_changed, clock_set_by_others);
     let control = Control::new(
         discovery,
         socket_path.as_deref(),
@@ -478,6 +476,15 @@ fn spawn(settings: &Settings, hot: Hot, discipline: Discipline, plan: Plan) -> a
     };
     let run_discipline = move || {
         rt::name_thread("llts-discipline");
+        // It wants the CPU 32 times a second for some 50 us: before a hot thread that spins on the same core, if that
+        // is real-time, else before whatever else the machine does.
+        let raised = match fifo {
+            Some(priority) => rt::set_fifo(i32::from(priority.saturating_add(1).min(99))),
+            None => rt::go_first(),
+        };
+        if let Err(error) = raised {
+            debug!("the discipline thread keeps its normal priority ({error}): its ticks come late on a busy machine");
+        }
         keep(plan.discipline, plan.discipline);
         discipline.run()
     };

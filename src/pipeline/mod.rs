@@ -457,7 +457,8 @@ impl Pipeline {
         match self.mode.state() {
             NodeState::Track => {
                 self.led_once |= self.led;
-                self.joining &= !self.mode.joined();
+                // Whoever was joined alone tracks only once it hears that this node asks for weight.
+                self.joining &= !(self.mode.joined() && self.voices.iter().any(|voice| voice.tracks));
             }
             NodeState::Holdover | NodeState::Unset => self.joining = false,
             NodeState::Acquire => {}
@@ -585,7 +586,7 @@ impl Pipeline {
             version: self.claim.version.wrapping_add(1),
             state,
             role: self.config.role,
-            joining: !reference && (self.joining || state == NodeState::Unset),
+            joining: !reference && (self.joining && !self.mode.joined() || state == NodeState::Unset),
             wander: self.wander as f32,
             boost: self.boost as f32,
             sigma_ns: self.promise.sigma_ns(self.wander, lag_ns) as f32,

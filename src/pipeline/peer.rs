@@ -150,7 +150,8 @@ impl Peer {
             return; // a late one says nothing of the present
         }
         let Some(known) = self.filter.relation(exchange.local_mid()) else { return };
-        match Tear::between(&known, exchange) {
+        let silence_ns = -behind_ns;
+        match Tear::between(&known, exchange, silence_ns) {
             Some(tear) => {
                 self.filter.reset();
                 self.heard = None;

@@ -526,15 +526,55 @@ fn the_others_are_not_disturbed_by_one_that_jumps() {
 }
 
 #[test]
-fn of_two_nodes_neither_knows_who_jumped_but_they_agree_again() {
-    let mut world = World::new(2, Link::Hw, 112, |_, _| {});
-    world.run(20.0, |_| {});
-    pause(&mut world, 0, 10e9);
-    let (apart_s, lost_s, told) = aftermath(&mut world, 0, 8.0, 0.2);
-    println!("two: within 10 us after {apart_s:.2} s, tracks after {lost_s:.2} s");
-    // If one finds out before the other it says that it starts anew, and the other need not.
-    assert!((1..=2).contains(&told.len()), "{told:?}");
-    assert!(apart_s < 3.0 && lost_s < 5.0, "{apart_s} {lost_s}");
+fn of_two_nodes_the_one_that_stood_still_knows_it_and_the_other_keeps_its_time() {
+    for (link, length_ns) in [(Link::Hw, 10e9), (Link::Lan, 0.3e9), (Link::Hw, 60e9)] {
+        for paused in [0, 1] {
+            let mut world = World::new(2, link, 112, |_, _| {});
+            world.run(20.0, |_| {});
+            let other = 1 - paused;
+            let (steps, before_ns) = (world.nodes[other].stepped, world.nodes[other].clock_error_ns());
+            pause(&mut world, paused, length_ns);
+            let (apart_s, lost_s, told) = aftermath(&mut world, paused, 8.0, 0.2);
+            println!("two, {length_ns} ns: within 10 us after {apart_s:.2} s, tracks after {lost_s:.2} s, {told:?}");
+            assert!(matches!(told[..], [(node, Upheaval::EdgesJumped(_))] if node == paused), "{told:?}");
+            assert!(apart_s < 3.0 && lost_s < 5.0, "{apart_s} {lost_s}");
+            assert_eq!(world.nodes[other].stepped, steps, "who kept its time is not stepped");
+            let moved_ns = (world.nodes[other].clock_error_ns() - before_ns).abs();
+            assert!(moved_ns < 0.01 * length_ns, "it drifted, and no more: {moved_ns} ns");
+        }
+    }
+}
+
+#[test]
+fn of_two_nodes_neither_knows_who_jumped_without_standing_still_but_they_agree_again() {
+    // Of which the second is joined by the other, and tracks when that asks for weight, after 5 s.
+    for (jump_ns, tracks_s) in [(-10e9, 5.0), (10e9, 6.0)] {
+        let mut world = World::new(2, Link::Hw, 112, |_, _| {});
+        world.run(20.0, |_| {});
+        world.nodes[0].jump(jump_ns);
+        let (apart_s, lost_s, told) = aftermath(&mut world, 0, 8.0, 0.2);
+        println!("two, jumped {jump_ns} ns: within 10 us after {apart_s:.2} s, tracks after {lost_s:.2} s");
+        // If one finds out before the other it says that it starts anew, and the other need not.
+        assert!((1..=2).contains(&told.len()), "{told:?}");
+        assert!(apart_s < 3.0 && lost_s < tracks_s, "{apart_s} {lost_s}");
+    }
+}
+
+#[test]
+fn what_peers_alone_show_is_held_to_the_limit_on_changes_and_what_the_machine_tells_is_not() {
+    for told in [false, true] {
+        let mut world = World::new(2, Link::Hw, 119, |_, config| config.limits.change_ns_max = 5e9);
+        world.run(20.0, |_| {});
+        pause(&mut world, 0, 10e9);
+        if told {
+            world.nodes[0].pipeline.unsettle(Upheaval::Suspended(10_000_000_000));
+        }
+        world.run(8.0, |_| {});
+        let tick = world.nodes[0].last.unwrap();
+        let refused = matches!(tick.refusal, Some(ClockRefusal::Change { ns, max_ns: 5e9 }) if (ns - 10e9).abs() < 1e6);
+        assert_eq!((refused, tick.correction.is_none()), (!told, !told), "{tick:?}");
+        assert!(world.nodes[1].last.unwrap().refusal.is_none(), "the other has nothing to refuse");
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@
 //! oscillators has jumped, whatever the network did. Noise cannot do that. One torn edge is the peer's affair: it is
 //! learnt anew before it counts again. If more edges are torn than liars are tolerated, nothing small can be promised
 //! until it is clear; if more than half of all are, it is this node that jumped (or so many others that joining them is
-//! right all the same), and it starts anew. Of two nodes neither can tell which has jumped, so both start anew.
+//! right all the same), and it starts anew. Of two nodes the one that stood still is told by the other's silence: an
+//! oscillator does not run ahead, so a peer that was silent for so long and then is behind by no more was paused, and
+//! who sees its only peer jump ahead was paused itself. Where neither explains it, both start anew.
 //!
 //! What cannot be seen: a jump that hides within the hard interval (half a round trip). The filters find such a jump by
 //! itself, as an outlier that stays.
@@ -66,11 +68,14 @@ pub(super) struct Tear {
     pub began: RawTime,
     /// Least jump of peer minus self that explains it, ns.
     pub jump_ns: f64,
+    /// The peer had been silent before for at least as long as its clock fell behind: it was paused.
+    pub paused: bool,
 }
 
 impl Tear {
-    /// The tear that `exchange` shows in an edge known to be `relation` in its middle, if it shows one.
-    pub(super) fn between(relation: &Relation, exchange: &Exchange) -> Option<Tear> {
+    /// The tear that `exchange` shows in an edge known to be `relation` in its middle, if it shows one; the peer was
+    /// silent for `silence_ns` before it.
+    pub(super) fn between(relation: &Relation, exchange: &Exchange, silence_ns: i64) -> Option<Tear> {
         let (began, at) = ends(exchange);
         // Within one exchange the two oscillators part by no more than this.
         let slack_ns = TEAR_NS_MIN + 2.0 * OSCILLATOR_RATE_MAX * at.since(began) as f64;
@@ -87,7 +92,8 @@ impl Tear {
         } else {
             return None;
         };
-        Some(Tear { at, began, jump_ns })
+        let paused = jump_ns < 0.0 && -jump_ns <= silence_ns as f64 + slack_ns;
+        Some(Tear { at, began, jump_ns, paused })
     }
 }
 
@@ -104,6 +110,8 @@ pub(super) struct Edges {
     pub known: usize,
     /// Of these, those whose edge was torn lately.
     pub torn: usize,
+    /// Of those, the peers whose own pause explains it.
+    pub paused: usize,
     /// Of these, those that were heard since the first of these tears (or since the doubt began), and are whole.
     pub whole: usize,
 }
@@ -122,8 +130,10 @@ pub(super) enum Meaning {
 impl Edges {
     /// What it means if at most `faults` peers may lie.
     pub(super) fn meaning(self, faults: usize) -> Meaning {
-        let Edges { known, torn, whole } = self;
-        if torn > 0 && 2 * torn > known {
+        let Edges { known, torn, paused, whole } = self;
+        if known == 1 && paused == 1 {
+            Meaning::Calm
+        } else if torn > 0 && 2 * torn > known {
             Meaning::Mine
         } else if torn <= faults || torn + whole >= known {
             Meaning::Calm
@@ -172,6 +182,10 @@ impl Pipeline {
         let seen = (meaning == Meaning::Mine).then(|| Upheaval::EdgesJumped(self.typical_jump_ns()));
         let upheaval = self.told.take().or(seen)?;
         self.start_anew(now);
+        self.guard.note(match upheaval {
+            Upheaval::EdgesJumped(_) => Happening::Jumped,
+            Upheaval::Suspended(_) | Upheaval::ClockSource => Happening::StartedAnew,
+        });
         Some(upheaval)
     }
 
@@ -188,8 +202,9 @@ impl Pipeline {
         let mut edges = Edges::default();
         for peer in self.peers.iter().filter(|peer| peer.is_witness(now)) {
             edges.known += 1;
-            if peer.tear.is_some() {
+            if let Some(tear) = peer.tear {
                 edges.torn += 1;
+                edges.paused += usize::from(tear.paused);
             } else if since.zip(peer.whole).is_some_and(|(since, whole)| whole.since(since) >= 0) {
                 edges.whole += 1;
             }
@@ -211,7 +226,6 @@ impl Pipeline {
             peer.relearn();
         }
         self.mode = Mode::default();
-        self.guard.note(Happening::StartedAnew);
         self.follower.forget();
         self.promise = Promise::NOTHING;
         (self.first_heard, self.started, self.doubt) = (None, None, None);
@@ -234,7 +248,7 @@ mod tests {
             ((2, 1, 0), 0, Meaning::Unclear),
             ((2, 1, 1), 0, Meaning::Calm),
             ((2, 2, 0), 0, Meaning::Mine),
-            // A single peer: nobody can tell, so both start anew.
+            // A single peer: nobody can tell, so both start anew, unless its silence tells.
             ((1, 1, 0), 0, Meaning::Mine),
             // As many as may lie change nothing; one more makes it unclear, more than half is me.
             ((9, 3, 0), 3, Meaning::Calm),
@@ -246,7 +260,11 @@ mod tests {
             ((4, 3, 0), 1, Meaning::Mine),
         ];
         for ((known, torn, whole), faults, meaning) in table {
-            assert_eq!(Edges { known, torn, whole }.meaning(faults), meaning, "{known} {torn} {whole}, {faults}");
+            let edges = |paused| Edges { known, torn, paused, whole };
+            assert_eq!(edges(0).meaning(faults), meaning, "{known} {torn} {whole}, {faults}");
+            // That all others were paused is no better an explanation than one pause here, unless there is only one.
+            let told = if known == 1 { Meaning::Calm } else { meaning };
+            assert_eq!(edges(torn).meaning(faults), told, "{known} {torn} {whole}, {faults}");
         }
     }
 

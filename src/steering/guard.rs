@@ -1,10 +1,15 @@
 //! What may be done to the delivered clock, in one place: when it may be stepped, how fast it may be slewed, and by how
 //! much it may be moved before somebody should look. Does not know why V is where it is, nor who else moves the clock.
 //!
-//! A clock is *catching up* after a start (and after an upheaval, which is a new start), or *restoring* after somebody
-//! else moved it: then it may be stepped once, and what is below the threshold is slewed as fast as the kernel can, for
-//! a short time. Otherwise it is *settled*: never stepped, and slewed within the limit. A clock that may not be stepped
-//! at all is slewed within the limit always: who forbids jumps does not want the next best thing to a jump either.
+//! A clock is *catching up* after a start (and after an upheaval that the machine itself tells, which is a new start),
+//! *returning* when only its peers show that its oscillator jumped, or *restoring* after somebody else moved it: then
+//! it may be stepped, and what is below the threshold is slewed as fast as the kernel can, for a short time, unless
+//! the slew limit is asked to hold always. Otherwise it is *settled*: never stepped, and slewed within the limit. A
+//! clock that may not be stepped at all is slewed within the limit always: who forbids jumps does not want the next
+//! best thing to a jump either.
+//!
+//! Only a start may change the clock by any amount. What others say of this clock later, and what they do to it, is
+//! held to the limit on a single change and to the sum of all steps.
 //!
 //! Whatever goes beyond the limits on a change is refused for good: the guard then says the same for ever, and whoever
 //! runs it ends.
@@ -33,6 +38,8 @@ pub struct Limits {
     pub allow_step: bool,
     /// Fastest slew of a settled clock, and of one that may not be stepped (seconds per second).
     pub slew_max: f64,
+    /// Whether that holds in haste too: nothing is then ever slewed faster.
+    pub slew_max_always: bool,
     /// The largest change at a start, ns; infinite if any is allowed.
     pub start_change_ns_max: f64,
     /// The largest single change later, ns; infinite if any is allowed.
@@ -49,6 +56,7 @@ impl Default for Limits {
             step_threshold_ns: 100_000_000,
             allow_step: true,
             slew_max: 500e-6,
+            slew_max_always: false,
             start_change_ns_max: f64::INFINITY,
             change_ns_max: 1_000e9,
             total_ns_max: 3_600e9,
@@ -66,6 +74,11 @@ pub enum Phase {
     },
     /// Has caught up with V under agreement.
     Settled,
+    /// Its peers show that its oscillator has jumped.
+    Returning {
+        /// The one step has not been spent.
+        step_left: bool,
+    },
     /// Somebody else has moved it.
     Restoring,
     /// It would have to be moved further than allowed.
@@ -79,8 +92,10 @@ pub enum Happening {
     CaughtUp,
     /// Somebody else has moved it.
     Moved,
-    /// Nothing that was known of its oscillator holds any longer.
+    /// Nothing that was known of its oscillator holds any longer: the machine says so.
     StartedAnew,
+    /// The same, but only the peers show it.
+    Jumped,
     /// The step has been taken.
     Stepped,
 }
@@ -113,7 +128,7 @@ pub enum Refusal {
     /// One step more would be one too many.
     #[error(
         "steps after the start add up to {:.3} s with this one and --max-total is {:.3} s: somebody else keeps moving \
-         the clock; stop them, or raise the limit", ns * 1e-9, max_ns * 1e-9
+         the clock, or the machine keeps losing time; find out what does, or raise the limit", ns * 1e-9, max_ns * 1e-9
     )]
     Total {
         /// The sum of the steps' magnitudes with this one, ns.
@@ -210,7 +225,7 @@ impl Guard {
             if too_far {
                 return Err(self.refuse(self.too_far(lag_ns)));
             }
-            if self.phase == Phase::Restoring {
+            if !matches!(self.phase, Phase::CatchingUp { .. }) {
                 let total_ns = self.total_ns + lag_ns.abs();
                 if total_ns > self.limits.total_ns_max {
                     return Err(self.refuse(Refusal::Total { ns: total_ns, max_ns: self.limits.total_ns_max }));
@@ -224,11 +239,13 @@ impl Guard {
     }
 
     fn may_step_now(&self) -> bool {
-        matches!(self.phase, Phase::CatchingUp { step_left: true } | Phase::Restoring)
+        use Phase::{CatchingUp, Restoring, Returning};
+        matches!(self.phase, CatchingUp { step_left: true } | Returning { step_left: true } | Restoring)
     }
 
     fn slew_max(&self) -> f64 {
-        let hurries = self.limits.allow_step && self.phase != Phase::Settled;
+        let may_hurry = self.limits.allow_step && !self.limits.slew_max_always;
+        let hurries = may_hurry && self.phase != Phase::Settled;
         if hurries { SLEW_CATCHING_UP.max(self.limits.slew_max) } else { self.limits.slew_max }
     }
 
@@ -256,19 +273,23 @@ impl Guard {
 /// The table of a clock's phases.
 #[rustfmt::skip]
 fn next(phase: Phase, happening: Happening) -> Phase {
-    use Happening::{CaughtUp, Moved, StartedAnew, Stepped};
-    use Phase::{CatchingUp, Refused, Restoring, Settled};
+    use Happening::{CaughtUp, Jumped, Moved, StartedAnew, Stepped};
+    use Phase::{CatchingUp, Refused, Restoring, Returning, Settled};
     match (phase, happening) {
-        (Refused(refusal),      _)           => Refused(refusal),
-        (_,                     StartedAnew) => CatchingUp { step_left: true },
-        (_,                     CaughtUp)    => Settled,
-        (CatchingUp { .. },     Stepped)     => CatchingUp { step_left: false },
-        // Who sets the clock of a machine that has just started has made a new start of it.
-        (CatchingUp { .. },     Moved)       => CatchingUp { step_left: true },
-        (Settled | Restoring,   Moved)       => Restoring,
+        (Refused(refusal),                  _)           => Refused(refusal),
+        (_,                                 StartedAnew) => CatchingUp { step_left: true },
+        (_,                                 CaughtUp)    => Settled,
+        (CatchingUp { .. },                 Stepped)     => CatchingUp { step_left: false },
+        (Returning { .. },                  Stepped)     => Returning { step_left: false },
+        // What happens to the clock before the step was spent changes nothing; afterwards it counts.
+        (CatchingUp { step_left: true },    Jumped)      => CatchingUp { step_left: true },
+        (_,                                 Jumped)      => Returning { step_left: true },
+        (CatchingUp { step_left: true },    Moved)       => CatchingUp { step_left: true },
+        (Returning { step_left: true },     Moved)       => Returning { step_left: true },
+        (_,                                 Moved)       => Restoring,
         // What the one step has left over is slewed in haste; `CaughtUp` comes only with the next agreement.
-        (Restoring,             Stepped)     => Restoring,
-        (Settled,               Stepped)     => unreachable!("a settled clock is not stepped"),
+        (Restoring,                         Stepped)     => Restoring,
+        (Settled,                           Stepped)     => unreachable!("a settled clock is not stepped"),
     }
 }
 
@@ -344,14 +365,27 @@ mod tests {
 
     #[test]
     fn the_table_of_phases() {
-        use Happening::{CaughtUp, Moved, StartedAnew, Stepped};
+        use Happening::{CaughtUp, Jumped, Moved, StartedAnew, Stepped};
         let fresh = Phase::CatchingUp { step_left: true };
         let spent = Phase::CatchingUp { step_left: false };
+        let back = Phase::Returning { step_left: true };
         let refused = Phase::Refused(Refusal::Total { ns: 1.0, max_ns: 0.0 });
         let table: &[(&[Happening], Phase)] = &[
             (&[], fresh),
             (&[Stepped], spent),
-            (&[Stepped, Moved], fresh),
+            (&[Moved], fresh),
+            (&[Stepped, Moved], Phase::Restoring),
+            (&[Stepped, StartedAnew], fresh),
+            (&[Jumped], fresh),
+            (&[Stepped, Jumped], back),
+            (&[CaughtUp, Jumped], back),
+            (&[CaughtUp, Jumped, Jumped], back),
+            (&[CaughtUp, Jumped, Moved], back),
+            (&[CaughtUp, Jumped, Stepped], Phase::Returning { step_left: false }),
+            (&[CaughtUp, Jumped, Stepped, Moved], Phase::Restoring),
+            (&[CaughtUp, Jumped, Stepped, CaughtUp], Phase::Settled),
+            (&[CaughtUp, Jumped, StartedAnew], fresh),
+            (&[CaughtUp, Moved, Jumped], back),
             (&[CaughtUp], Phase::Settled),
             (&[Stepped, CaughtUp], Phase::Settled),
             (&[CaughtUp, Moved], Phase::Restoring),
@@ -366,7 +400,7 @@ mod tests {
             happenings.iter().for_each(|happening| guard.note(*happening));
             assert_eq!(guard.phase, *phase, "{happenings:?}");
         }
-        for happening in [CaughtUp, Moved, StartedAnew, Stepped] {
+        for happening in [CaughtUp, Jumped, Moved, StartedAnew, Stepped] {
             assert_eq!(next(refused, happening), refused, "{happening:?}: a refusal is for good");
         }
     }
@@ -489,6 +523,51 @@ mod tests {
         guard.note(Happening::Moved);
         let refusal = follow(&mut guard, 100.0 * MS + 1.0, 10).unwrap_err();
         assert!(matches!(refusal, Refusal::Total { ns, .. } if ns == 3.1 * S + 1.0), "{refusal:?}");
+    }
+
+    #[test]
+    fn only_a_start_may_change_a_clock_by_any_amount() {
+        let jumped = |limits| {
+            let mut guard = settled(limits);
+            guard.note(Happening::Jumped);
+            guard
+        };
+        let limits = Limits { change_ns_max: 2.0 * S, total_ns_max: 5.0 * S, ..Limits::default() };
+        assert_eq!(steps(&mut guard(limits), 86_400.0 * S), [86_400_000_000_000]);
+        let refusal = follow(&mut jumped(limits), 2.0 * S + 1.0, 10).unwrap_err();
+        assert_eq!(refusal, Refusal::Change { ns: 2.0 * S + 1.0, max_ns: 2.0 * S });
+        // One step for each jump, and all of them add up.
+        let mut guard = jumped(limits);
+        for _ in 0..2 {
+            assert_eq!(follow(&mut guard, 2.0 * S, 30).unwrap().1, [2_000_000_000]);
+            assert!(follow(&mut guard, 2.0 * S, 30).unwrap().1.is_empty(), "the one step is spent");
+            guard.note(Happening::Jumped);
+        }
+        assert!(matches!(follow(&mut guard, 2.0 * S, 10).unwrap_err(), Refusal::Total { ns: 6e9, .. }));
+    }
+
+    #[test]
+    fn who_keeps_setting_a_clock_that_has_not_caught_up_yet_comes_to_an_end() {
+        let mut guard = guard(Limits { total_ns_max: 10.0 * S, ..Limits::default() });
+        let mut taken = 0;
+        let refusal = loop {
+            match follow(&mut guard, -3.0 * S, 30) {
+                Ok((_, steps)) => taken += steps.len(),
+                Err(refusal) => break refusal,
+            }
+            guard.note(Happening::Moved);
+        };
+        assert_eq!((taken, refusal), (4, Refusal::Total { ns: 12.0 * S, max_ns: 10.0 * S }), "the start's and three");
+    }
+
+    #[test]
+    fn a_slew_limit_that_is_to_hold_always_holds_in_haste_too() {
+        let limits = Limits { slew_max: 200e-6, slew_max_always: true, ..Limits::default() };
+        for make in [guard, moved, settled] {
+            let advice = make(limits).advise(0.0, -50.0 * MS, 0.0).unwrap();
+            assert_eq!(advice, Move { rate: -200e-6, step_ns: 0 });
+        }
+        assert_eq!(steps(&mut guard(limits), 5.0 * S), [5_000_000_000], "a step is another matter");
     }
 
     #[test]

@@ -7,11 +7,21 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// A held lock; given back when dropped.
+/// A held lock; given back when dropped. A holder that dies before it can do that leaves its number in the file.
 #[derive(Debug)]
 pub struct ExclusiveLock {
-    _file: File,
+    file: File,
     path: PathBuf,
+    left_by: Option<u32>,
+}
+
+impl Drop for ExclusiveLock {
+    fn drop(&mut self) {
+        // The lock itself goes with the file; a number that stays says only that its holder may have died.
+        if let Err(error) = self.file.set_len(0) {
+            tracing::debug!("{} keeps the number of a holder that is gone: {error}", self.path.display());
+        }
+    }
 }
 
 /// Why a lock was not given.
@@ -62,8 +72,15 @@ impl ExclusiveLock {
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
+        let left_by = written_pid(&mut file);
         write_pid(&mut file).map_err(unusable)?;
-        Ok(ExclusiveLock { _file: file, path: path.to_owned() })
+        Ok(ExclusiveLock { file, path: path.to_owned(), left_by })
+    }
+
+    /// The holder before, if it has died without giving the lock back.
+    #[must_use]
+    pub fn left_by(&self) -> Option<u32> {
+        self.left_by
     }
 
     /// The lock file.
@@ -107,6 +124,19 @@ mod tests {
         assert!(refused.to_string().ends_with(&format!("is held by process {}", std::process::id())));
         drop(first);
         ExclusiveLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn a_holder_that_died_is_known_to_the_next_one_and_one_that_gave_the_lock_back_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        drop(ExclusiveLock::acquire(&path).unwrap());
+        let held = ExclusiveLock::acquire(&path).unwrap();
+        assert_eq!(held.left_by(), None);
+        let number = fs::read_to_string(&path).unwrap();
+        drop(held);
+        fs::write(&path, number).unwrap();
+        assert_eq!(ExclusiveLock::acquire(&path).unwrap().left_by(), Some(std::process::id()));
     }
 
     #[test]

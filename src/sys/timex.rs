@@ -58,6 +58,9 @@ pub struct KernelRate {
 }
 
 impl KernelRate {
+    /// What a kernel does by itself.
+    pub const NOMINAL: KernelRate = KernelRate { frequency: 0, tick_us: TICK_US };
+
     /// The nearest settings to `rate` (seconds per second, positive runs fast), which is cut to +-10 %; NaN counts as
     /// 0.
     #[must_use]
@@ -117,6 +120,21 @@ pub fn request_status(
     }
     request.maxerror = error_us(max_error_ns);
     request.esterror = error_us(estimated_error_ns);
+}
+
+/// Adds to `request` that the kernel's own loop (PLL) has nothing to slew any more. It takes an offset only while that
+/// loop is on, and goes on slewing what is left of one when it is off: whoever switches it off must do this first.
+/// `status_now` is the kernel's present status.
+pub fn request_no_offset(request: &mut libc::timex, status_now: i32) {
+    request.modes |= libc::ADJ_STATUS | libc::ADJ_OFFSET;
+    request.status = status_now | libc::STA_PLL;
+    request.offset = 0;
+}
+
+/// Asks, alone, that what is left of somebody's adjtime(3) is not slewed any more.
+pub fn request_no_adjtime(request: &mut libc::timex) {
+    request.modes = libc::ADJ_OFFSET_SINGLESHOT;
+    request.offset = 0;
 }
 
 /// Adds to `request` the announcement `leap` (`STA_INS`, `STA_DEL` or 0) in place of the one in `status_now`, and

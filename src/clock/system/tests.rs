@@ -1,8 +1,8 @@
 //! Every sequence of calls against a kernel that is played by the rules of the real one.
 
 use libc::{
-    ADJ_ESTERROR, ADJ_FREQUENCY, ADJ_MAXERROR, ADJ_NANO, ADJ_OFFSET, ADJ_SETOFFSET, ADJ_STATUS, ADJ_TAI, ADJ_TICK,
-    STA_DEL, STA_FREQHOLD, STA_INS, STA_NANO, STA_PLL, STA_UNSYNC,
+    ADJ_ESTERROR, ADJ_FREQUENCY, ADJ_MAXERROR, ADJ_NANO, ADJ_OFFSET, ADJ_OFFSET_SINGLESHOT, ADJ_SETOFFSET, ADJ_STATUS,
+    ADJ_TAI, ADJ_TICK, STA_DEL, STA_FREQHOLD, STA_INS, STA_NANO, STA_PLL, STA_UNSYNC,
 };
 
 use super::super::fake_kernel::{FakeKernel, State};
@@ -58,10 +58,11 @@ fn taking_hold_changes_nothing_and_finds_the_rate_the_clock_has() {
 }
 
 #[test]
-fn the_first_correction_takes_the_clock_over_in_one_call() {
+fn the_first_correction_takes_the_clock_over() {
     let mut bench = bench(|state| state.status = STA_PLL | STA_INS | STA_FREQHOLD | STA_UNSYNC);
     bench.clock.apply(&correction(-20e-6, 0)).unwrap();
-    let [request] = bench.kernel.take()[..] else { panic!("one call") };
+    let [adjtime, offset, request] = bench.kernel.take()[..] else { panic!("three calls") };
+    assert_eq!((adjtime.modes, offset.modes), (ADJ_OFFSET_SINGLESHOT, ADJ_STATUS | ADJ_OFFSET));
     assert_eq!(request.modes, RATE | REPORT);
     assert_eq!((request.freq, request.tick), (-(20 << 16), 10_000));
     assert_eq!((request.maxerror, request.esterror), (40, 3));
@@ -94,7 +95,9 @@ fn beyond_500_ppm_the_tick_helps_and_is_taken_back_after() {
         let error_ns = bench.kernel.real_ns() - before_ns - SECOND_NS - gained_ns;
         assert!(error_ns.abs() <= 1, "{rate}: {error_ns} ns");
     }
-    let set: Vec<_> = bench.kernel.take().iter().map(|request| (request.tick, request.freq)).collect();
+    let set =
+        bench.kernel.take().into_iter().filter(|request| request.modes & RATE != 0 && request.modes & 0x8000 == 0);
+    let set: Vec<_> = set.map(|request| (request.tick, request.freq)).collect();
     assert_eq!(set, [(10_008, 30 << 16), (9_000, 0), (10_000, 10 << 16)]);
 }
 
@@ -137,10 +140,11 @@ fn the_kernels_own_loop_never_gets_an_offset_and_its_tai_is_kept() {
         bench.kernel.advance(TICK_NS);
     }
     for request in bench.kernel.take() {
-        // ADJ_SETOFFSET is another bit; ADJ_OFFSET is what feeds the PLL.
-        assert_eq!(request.modes & (ADJ_OFFSET | ADJ_TAI), 0);
-        assert_eq!(request.status & STA_PLL, 0);
+        // ADJ_SETOFFSET is another bit; ADJ_OFFSET is what feeds the PLL, and here only takes back what was fed.
+        assert_eq!((request.modes & ADJ_TAI, request.offset), (0, 0));
+        assert_eq!(request.status & STA_PLL != 0, request.modes & (ADJ_OFFSET | ADJ_STATUS) == ADJ_OFFSET | ADJ_STATUS);
     }
+    assert_eq!(bench.status() & STA_PLL, 0);
     assert_eq!(bench.kernel.with(|state| state.tai_s), 37);
 }
 
@@ -253,7 +257,7 @@ fn a_correction_refused_by_the_kernel_is_tried_again_in_full() {
     assert_eq!(bench.clock.rate(), 0.0);
     bench.kernel.with(|state| state.permitted = true);
     bench.clock.apply(&correction(1e-6, 0)).unwrap();
-    assert_eq!(bench.kernel.take()[0].modes, RATE | REPORT);
+    assert_eq!(bench.kernel.take()[2].modes, RATE | REPORT);
 }
 
 #[test]
@@ -347,10 +351,36 @@ fn a_kernel_loop_that_somebody_switches_on_is_noticed_and_switched_off() {
     bench.kernel.with(|state| state.status |= STA_PLL);
     assert_eq!(bench.tick(0.0), Some(Interference::Loop));
     assert_eq!(bench.status() & STA_PLL, 0);
-    // Fed with an offset it moves the clock besides.
-    bench.kernel.with(|state| (state.status, state.pll_ns) = (state.status | STA_PLL, 50e6));
+    // Fed with an offset it moves the clock besides, and goes on when it is switched off, until that is taken back.
+    for on in [STA_PLL, 0] {
+        bench.kernel.with(|state| (state.status, state.pll_ns) = (state.status | on, 50e6));
+        bench.kernel.advance(TICK_NS);
+        assert!(matches!(bench.tick(0.0), Some(Interference::Moved(_))));
+        assert_eq!(bench.tick(0.0), None, "nothing is left of it");
+    }
+    // Too little to be seen in the clock is seen in the kernel's state.
+    bench.kernel.with(|state| state.pll_ns = 40_000.0);
+    assert_eq!(bench.tick(0.0), Some(Interference::Loop));
+    bench.kernel.with(|state| state.adjtime_ns = 50e6);
     bench.kernel.advance(TICK_NS);
     assert!(matches!(bench.tick(0.0), Some(Interference::Moved(_))));
+    assert_eq!(bench.tick(0.0), None);
+}
+
+#[test]
+fn what_a_daemon_before_had_left_to_slew_is_not_slewed() {
+    for (status, fed) in [(STA_PLL, true), (0, true), (0, false)] {
+        let mut bench = bench(|state| {
+            state.status = status;
+            if fed { state.pll_ns = 80e6 } else { state.adjtime_ns = -80e6 }
+        });
+        let start_ns = bench.kernel.real_ns();
+        for _ in 0..160 {
+            assert_eq!(bench.tick(0.0), None);
+        }
+        assert_eq!(bench.kernel.real_ns() - start_ns, 160 * TICK_NS, "{status} {fed}");
+        assert_eq!(bench.status(), STA_NANO);
+    }
 }
 
 #[test]
@@ -363,4 +393,38 @@ fn without_the_privilege_or_with_another_holder_one_sentence_says_what_to_do() {
     assert!(denied.contains("CAP_SYS_TIME") && denied.contains("--clock virtual"), "{denied}");
     let held = refusal(true).to_string();
     assert!(held.contains(&format!("process {}", std::process::id())), "{held}");
+}
+
+#[test]
+fn a_clock_whose_holder_died_is_left_without_its_haste_and_any_other_is_let_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clock.lock");
+    let mut kernel = FakeKernel::new();
+    let release = |kernel: &mut FakeKernel, best| release_abandoned_by(kernel, &path, best).unwrap();
+    assert_eq!(release(&mut kernel, None), Abandoned::GivenBack);
+    assert!(!path.exists(), "nobody ever held it");
+
+    let clock = SystemClock::with(kernel.clone(), kernel.clone(), &path, true).unwrap();
+    assert_eq!(release(&mut kernel, None), Abandoned::Held(Some(std::process::id())));
+    drop(clock);
+    assert_eq!(release(&mut kernel, None), Abandoned::GivenBack);
+    assert!(kernel.take().is_empty(), "nothing was to be done so far");
+
+    let die_at = |kernel: &FakeKernel, rate| {
+        let mut clock = SystemClock::with(kernel.clone(), kernel.clone(), &path, true).unwrap();
+        clock.apply(&correction(rate, 0)).unwrap();
+        let number = std::fs::read(&path).unwrap();
+        drop(clock);
+        std::fs::write(&path, number).unwrap();
+        kernel.take();
+    };
+    for (rate, best, to) in [(0.08, Some(-20e-6), -20e-6), (0.08, None, 0.0), (31e-6, None, 31e-6)] {
+        die_at(&kernel, rate);
+        let Abandoned::Released { from, to: now, .. } = release(&mut kernel, best) else { panic!("it was abandoned") };
+        assert!((from - rate).abs() < 1e-11 && (now - to).abs() < 1e-11, "{from} {now}");
+        let [request] = kernel.take()[..] else { panic!("one call") };
+        assert_eq!(request.modes, RATE | ADJ_STATUS, "no step");
+        assert_eq!(kernel.with(|state| state.status) & STA_UNSYNC, STA_UNSYNC);
+        assert_eq!(release(&mut kernel, best), Abandoned::GivenBack, "once is enough");
+    }
 }
