@@ -108,6 +108,8 @@ pub struct InterfaceFacts {
     pub devices: Vec<DeviceFacts>,
     /// Packets to the peer over it.
     pub probed: Option<Result<Probed, String>>,
+    /// Echo requests to the peer over it, and what came back.
+    pub echoed: Option<Result<Probed, String>>,
 }
 
 /// A device that may have a stamping card.

@@ -69,17 +69,22 @@ pub fn verdict(findings: &[Finding]) -> Level {
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut found = vec![port(facts), clock_source(facts), system_clock(facts)];
     found.extend(facts.daemons.iter().map(|daemon| other_daemon(&daemon.name, daemon.pid)));
+    if facts.daemons.is_empty() {
+        found.push(good("other-daemon", "no other time daemon that llts knows runs here"));
+    }
     found.push(loopback(facts.loopback.as_ref()));
     for interface in &facts.interfaces {
         found.extend(interface.devices.iter().map(|device| stamping(interface, device)));
-        found.extend(interface.probed.as_ref().map(|probed| verified(interface, probed)));
+        found.extend(interface.probed.as_ref().map(|probed| departures(interface, probed)));
+        found.extend(interface.echoed.as_ref().map(|echoed| arrivals(interface, echoed)));
     }
     if facts.interfaces.is_empty() {
         found.push(note("interfaces", "there is no network interface but loopback"));
     }
     found.extend(facts.phcs.iter().map(phc));
     found.extend([net_admin(facts), priority(facts), memory(facts), cores(facts)]);
-    found.extend([idle(facts), governor(facts), container(facts)].into_iter().flatten());
+    found.extend([idle(facts), governor(facts)]);
+    found.extend(container(facts));
     found
 }
 
@@ -254,12 +259,19 @@ fn stamping(interface: &InterfaceFacts, device: &DeviceFacts) -> Finding {
             "arrivals have kernel stamps: half of the noise stays",
             "",
         ),
-        None if ability.receive_filters >> libc::HWTSTAMP_FILTER_ALL & 1 == 1 => {
-            good(TOPIC, format!("{name} says it stamps all packets, on {phc} (not verified: give --iface and --peer)"))
-        }
-        None => ptp_only(&name, &phc),
+        None if ability.receive_filters >> libc::HWTSTAMP_FILTER_ALL & 1 == 1 => finding(
+            TOPIC,
+            Level::Note,
+            format!("{name} says that it stamps all packets, on {phc}; whether it does is not known"),
+            "",
+            UNASKED,
+        ),
+        None => Finding { fix: UNASKED.to_owned(), ..ptp_only(&format!("{name} says that it"), &phc) },
     }
 }
+
+/// What a driver says of itself is not yet what its card does.
+const UNASKED: &str = "`llts doctor --iface NAME --peer HOST` switches the stamps on, sends packets, and puts it back";
 
 fn ptp_only(name: &str, phc: &str) -> Finding {
     finding(
@@ -271,7 +283,7 @@ fn ptp_only(name: &str, phc: &str) -> Finding {
     )
 }
 
-fn verified(interface: &InterfaceFacts, probed: &Result<Probed, String>) -> Finding {
+fn departures(interface: &InterfaceFacts, probed: &Result<Probed, String>) -> Finding {
     const TOPIC: &str = "verified";
     let name = &interface.name;
     let p = match probed {
@@ -292,9 +304,7 @@ fn verified(interface: &InterfaceFacts, probed: &Result<Probed, String>) -> Find
         p.sent, p.kernel_transmit, p.card_transmit
     );
     match (p.card_transmit > 0, granted, p.kernel_transmit > 0) {
-        (true, ..) | (false, false, true) => {
-            good(TOPIC, format!("{told}; arrivals are seen by a running node: `llts status` shows them for each peer"))
-        }
+        (true, ..) | (false, false, true) => good(TOPIC, told),
         (false, true, _) => finding(
             TOPIC,
             Level::Less,
@@ -309,6 +319,47 @@ fn verified(interface: &InterfaceFacts, probed: &Result<Probed, String>) -> Find
             "departures are read by the program, some 10 us worse",
             "use an interface whose driver has kernel transmit stamps (`ethtool -T`)",
         ),
+    }
+}
+
+fn arrivals(interface: &InterfaceFacts, echoed: &Result<Probed, String>) -> Finding {
+    const TOPIC: &str = "verified-rx";
+    const LATER: &str = "let a node run: `llts peers` shows who stamps the arrivals of each peer";
+    let name = &interface.name;
+    let p = match echoed {
+        Ok(echoed) if echoed.received > 0 => echoed,
+        Ok(_) => {
+            let says = format!("the peer answers no pings over {name}: who stamps arrivals is not known");
+            return finding(TOPIC, Level::Note, says, "", LATER);
+        }
+        Err(why) => {
+            let says = format!("no ping could be sent over {name} ({why}): who stamps arrivals is not known");
+            return finding(TOPIC, Level::Note, says, "", LATER);
+        }
+    };
+    let grants = |wanted| interface.devices.iter().any(|device| matches!(&device.granted, Some(Ok(r)) if *r == wanted));
+    let told = format!(
+        "of {} answers that arrived over {name}, {} came with a stamp of the kernel and {} with one of the card",
+        p.received, p.kernel_receive, p.card_receive
+    );
+    if p.card_receive == 0 && grants(CardReceive::All) {
+        finding(
+            TOPIC,
+            Level::Less,
+            told,
+            "the driver promises what its card does not do: arrivals have kernel stamps, half of the noise stays",
+            "update driver and firmware, or look in `dmesg`",
+        )
+    } else if p.kernel_receive == 0 && p.card_receive == 0 {
+        finding(
+            TOPIC,
+            Level::Less,
+            told,
+            "arrivals are read by the program, some 10 us worse",
+            "look whether a seccomp profile or sandbox forbids SO_TIMESTAMPING",
+        )
+    } else {
+        good(TOPIC, told)
     }
 }
 
@@ -412,38 +463,45 @@ fn cores(facts: &Facts) -> Finding {
     }
     match allowed {
         0 | 1 => note(TOPIC, "there is one CPU: a node shares it and blocks between packets"),
-        _ => note(
+        _ => finding(
             TOPIC,
-            format!(
-                "no CPU is isolated ({} usable): answers take 20 us instead of 6; for less boot with isolcpus=N or \
-                 name one with --cpu N",
-                list(&facts.cpu.allowed)
-            ),
+            Level::Note,
+            format!("no CPU is isolated ({} usable)", list(&facts.cpu.allowed)),
+            "answers take 20 us instead of 6; measurements do not suffer where the kernel or a card stamps",
+            "boot with isolcpus=N and give that CPU to the node with --cpu N; --cpu N alone helps a little",
         ),
     }
 }
 
-fn idle(facts: &Facts) -> Option<Finding> {
-    let (name, wake_us) = facts.power.idle_states.iter().max_by_key(|(_, wake_us)| *wake_us)?;
+fn idle(facts: &Facts) -> Finding {
+    let Some((name, wake_us)) = facts.power.idle_states.iter().max_by_key(|(_, wake_us)| *wake_us) else {
+        return note(
+            "idle-states",
+            "the kernel shows no idle states here (a virtual machine?): how deep CPUs sleep is not known",
+        );
+    };
     if *wake_us <= WAKE_US {
-        return Some(good("idle-states", format!("the deepest idle state ({name}) is left within {wake_us} us")));
+        return good("idle-states", format!("the deepest idle state ({name}) is left within {wake_us} us"));
     }
-    Some(finding(
+    finding(
         "idle-states",
         Level::Less,
         format!("CPUs sleep as deep as {name}, which takes {wake_us} us to leave"),
         "answers after a pause are late by as much; kernel stamps of arrivals too, as the interrupt waits",
         "`cpupower idle-set -D 10`, or processor.max_cstate=1 on the kernel's command line",
-    ))
+    )
 }
 
-fn governor(facts: &Facts) -> Option<Finding> {
+fn governor(facts: &Facts) -> Finding {
     let governors = &facts.power.governors;
     if governors.is_empty() {
-        return None;
+        return note(
+            "governor",
+            "the kernel shows no frequency governor here (a virtual machine?): whether CPUs change their speed is not known",
+        );
     }
     let list = governors.join(", ");
-    Some(if governors.iter().all(|governor| governor == "performance") {
+    if governors.iter().all(|governor| governor == "performance") {
         good("governor", "CPUs run at full speed (governor performance)")
     } else {
         finding(
@@ -453,7 +511,7 @@ fn governor(facts: &Facts) -> Option<Finding> {
             "some microseconds of response time, and noise of user-space stamps",
             "`cpupower frequency-set -g performance`",
         )
-    })
+    }
 }
 
 fn container(facts: &Facts) -> Option<Finding> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::facts::Probed;
 use crate::flow::StampClass;
-use crate::sys::socket::{SocketOptions, StampWish, StampedSocket};
+use crate::sys::socket::{SocketOptions, StampWish, StampedSocket, is_echo_reply};
 
 /// Packets sent.
 const PACKETS: u32 = 5;
@@ -32,6 +32,35 @@ pub(super) fn towards(device: &str, peer: SocketAddr) -> Result<Probed, String> 
     let options = SocketOptions { device: Some(device.to_owned()), ..SocketOptions::default() };
     let mut socket = StampedSocket::open((any, 0).into(), &options).map_err(|error| error.to_string())?;
     run(&mut socket, peer).map_err(|error| error.to_string())
+}
+
+/// Echo requests to `peer` over the interface `device`: any machine answers, and the answers show who stamps arrivals.
+pub(super) fn echoes(device: &str, peer: IpAddr) -> Result<Probed, String> {
+    let run = || -> std::io::Result<Probed> {
+        let mut socket = StampedSocket::open_echo(device, peer)?;
+        socket.enable_stamps(StampWish::Card)?;
+        sleep(SETTLING);
+        let mut probed = Probed::default();
+        let mut looks = 0;
+        while looks < LOOKS && probed.received < PACKETS {
+            if probed.sent < PACKETS {
+                socket.send_echo(peer, probed.sent as u16)?;
+                probed.sent += 1;
+            }
+            sleep(PAUSE);
+            looks += 1;
+            let mut buffer = [0; 256];
+            while let Some(received) = socket.receive(&mut buffer)? {
+                if received.from.ip() == peer && is_echo_reply(&buffer[..received.len], peer.is_ipv6()) {
+                    probed.received += 1;
+                    probed.kernel_receive += u32::from(received.kernel_real_ns.is_some());
+                    probed.card_receive += u32::from(received.nic_ns.is_some());
+                }
+            }
+        }
+        Ok(probed)
+    };
+    run().map_err(|error| error.to_string())
 }
 
 fn run(socket: &mut StampedSocket, to: SocketAddr) -> std::io::Result<Probed> {

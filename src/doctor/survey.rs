@@ -191,12 +191,14 @@ fn interface(name: &str, running: bool, peer: Option<SocketAddr>) -> InterfaceFa
         DeviceFacts { name: device.clone(), driver: nic::driver(device).ok(), ability, config, granted }
     });
     let devices = devices.collect();
-    let probed = peer.filter(|_| running).map(|peer| probe::towards(name, peer));
+    let peer = peer.filter(|_| running);
+    let probed = peer.map(|peer| probe::towards(name, peer));
+    let echoed = peer.map(|peer| probe::echoes(name, peer.ip()));
     for card in &changed {
         // What could not be put back stamps on, which disturbs nobody.
         let _left_on = card::restore(&mut nics, card);
     }
-    InterfaceFacts { name: name.to_owned(), running, devices, probed }
+    InterfaceFacts { name: name.to_owned(), running, devices, probed, echoed }
 }
 
 fn phcs() -> Vec<PhcFacts> {
@@ -260,6 +262,10 @@ mod tests {
         let facts = interface("lo", true, Some(peer));
         let probed = facts.probed.unwrap().unwrap();
         assert_eq!((probed.kernel_transmit, probed.card_transmit), (probed.sent, 0));
+        // This user may not be allowed to ask for echoes; if it is, they come back and the kernel stamps them.
+        if let Ok(echoed) = facts.echoed.unwrap() {
+            assert_eq!((echoed.received, echoed.kernel_receive, echoed.card_receive), (echoed.sent, echoed.sent, 0));
+        }
     }
 
     #[test]

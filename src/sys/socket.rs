@@ -4,6 +4,8 @@
 //!
 //! Stamps are as the kernel gives them: its own on `CLOCK_REALTIME`, the card's on the card's clock.
 
+mod echo;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -16,6 +18,8 @@ use super::ticket::{Match, Numbering, TicketBook};
 use super::time::{monotonic_now, real_now};
 use super::uapi;
 use crate::flow::StampClass;
+
+pub use echo::is_echo_reply;
 
 /// Pending errors that one call takes off a socket before it gives up until the next call.
 const PENDING_ERRORS: usize = 16;

@@ -22,7 +22,7 @@ fn card(filters: u32) -> DeviceFacts {
 }
 
 fn interface(device: DeviceFacts) -> InterfaceFacts {
-    InterfaceFacts { name: "eth0".into(), running: true, devices: vec![device], probed: None }
+    InterfaceFacts { name: "eth0".into(), running: true, devices: vec![device], probed: None, echoed: None }
 }
 
 /// A server on which nothing is amiss.
@@ -185,6 +185,39 @@ fn what_the_packets_showed_counts_more_than_what_the_driver_said() {
         let (found, _) = worse(&facts);
         let topics: Vec<&str> = found.iter().map(|finding| finding.topic).collect();
         assert_eq!(topics, bad, "{found:?}");
+    }
+}
+
+#[test]
+fn what_arrived_counts_more_than_what_the_driver_said() {
+    let echoed = |received, kernel_receive, card_receive| {
+        Ok(Probed { sent: 5, received, kernel_receive, card_receive, ..Probed::default() })
+    };
+    for (receive, echoed, level, words) in [
+        (CardReceive::All, echoed(5, 5, 5), Level::Good, "5 with one of the card"),
+        (CardReceive::All, echoed(5, 5, 0), Level::Less, "0 with one of the card"),
+        (CardReceive::Others, echoed(5, 5, 0), Level::Good, "5 came with a stamp of the kernel"),
+        (CardReceive::Others, echoed(5, 0, 0), Level::Less, "0 came with a stamp of the kernel"),
+        (CardReceive::All, echoed(0, 0, 0), Level::Note, "answers no pings"),
+        (CardReceive::All, Err("not permitted".into()), Level::Note, "not permitted"),
+    ] {
+        let device = DeviceFacts { granted: Some(Ok(receive)), ..card(0) };
+        let facts =
+            Facts { interfaces: vec![InterfaceFacts { echoed: Some(echoed), ..interface(device) }], ..server() };
+        let found = judge(&facts);
+        let arrivals = found.iter().find(|finding| finding.topic == "verified-rx").unwrap();
+        assert_eq!(arrivals.level, level, "{arrivals:?}");
+        assert!(arrivals.says.contains(words), "{arrivals:?}");
+    }
+}
+
+#[test]
+fn what_a_driver_only_says_and_what_nobody_shows_is_not_called_good() {
+    let facts = Facts { power: PowerFacts::default(), ..server() };
+    for topic in ["card-stamps", "idle-states", "governor"] {
+        let found = judge(&facts);
+        let finding = found.iter().find(|finding| finding.topic == topic).unwrap();
+        assert!(finding.level == Level::Note && finding.says.ends_with("is not known"), "{finding:?}");
     }
 }
 
