@@ -44,6 +44,8 @@ pub struct State {
     pub pll_ns: f64,
     /// What is left of an adjtime(3), ns.
     pub adjtime_ns: f64,
+    /// Of both, what this second slews, ns: it was settled when the second began, and ends with it.
+    share_ns: f64,
     /// A leap second was taken, and its announcement still stands (`TIME_WAIT`): there is no other before it goes.
     leap_over: bool,
     /// It is counting down to one (`TIME_INS`, `TIME_DEL`), and has forgotten when because somebody set the clock.
@@ -68,6 +70,7 @@ impl FakeKernel {
             tai_s: 37,
             pll_ns: 0.0,
             adjtime_ns: 0.0,
+            share_ns: 0.0,
             leap_over: false,
             leap_armed: false,
             leap_lost: false,
@@ -86,17 +89,18 @@ impl FakeKernel {
             state.raw_ns += span_ns;
             let ppm = state.frequency as f64 / 65_536.0 + (state.tick_us - 10_000) as f64 * 100.0;
             let mut gained_ns = ppm * 1e-6 * span_ns as f64;
-            // second_overflow(): a sixteenth each second at the usual time constant, whether STA_PLL is set or not; and
-            // of an adjtime 500 us a second.
-            let slewed_ns = state.pll_ns * (span_ns as f64 / 16e9).min(1.0);
-            let reach_ns = 500e-6 * span_ns as f64;
-            let adjusted_ns = state.adjtime_ns.clamp(-reach_ns, reach_ns);
-            state.pll_ns -= slewed_ns;
-            state.adjtime_ns -= adjusted_ns;
-            gained_ns += slewed_ns + adjusted_ns;
+            gained_ns += state.share_ns * span_ns as f64 * 1e-9;
             let total_ns = state.real_frac_ns + gained_ns;
             let before_ns = state.real_ns;
             state.real_ns += span_ns + total_ns.floor() as i64;
+            if state.real_ns.div_euclid(1_000_000_000) != before_ns.div_euclid(1_000_000_000) {
+                // second_overflow(): a sixteenth at the usual time constant, whether STA_PLL is set or not; and of an
+                // adjtime 500 us.
+                let (slewed_ns, adjusted_ns) = (state.pll_ns / 16.0, state.adjtime_ns.clamp(-500e3, 500e3));
+                state.pll_ns -= slewed_ns;
+                state.adjtime_ns -= adjusted_ns;
+                state.share_ns = slewed_ns + adjusted_ns;
+            }
             state.leap(before_ns);
             state.real_frac_ns = total_ns - total_ns.floor();
             state.maxerror_us += ERROR_GROWTH_US * span_ns as f64 * 1e-9;
@@ -172,7 +176,7 @@ impl State {
         // not that it was announced.
         self.leap_lost |= self.leap_armed;
         self.status |= STA_UNSYNC;
-        (self.pll_ns, self.adjtime_ns) = (0.0, 0.0);
+        (self.pll_ns, self.adjtime_ns, self.share_ns) = (0.0, 0.0, 0.0);
         self.maxerror_us = ERROR_US_MAX as f64;
         self.esterror_us = ERROR_US_MAX;
     }
@@ -235,7 +239,7 @@ impl Timex for FakeKernel {
             (request.freq, request.tick, request.status) = (state.frequency, state.tick_us, state.status);
             (request.maxerror, request.esterror) = (state.maxerror_us as i64, state.esterror_us);
             request.tai = state.told_tai_s();
-            request.offset = state.pll_ns as i64;
+            request.offset = state.pll_ns as i64 / if state.status & STA_NANO != 0 { 1 } else { 1_000 };
             Ok(if state.status & STA_UNSYNC != 0 { libc::TIME_ERROR } else { libc::TIME_OK })
         })
     }

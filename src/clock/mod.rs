@@ -26,7 +26,7 @@ pub use phc::{PhcEvent, PhcRelation, PhcTrack};
 pub use rivals::Rivals;
 pub use source::{Machine, TimeSource};
 pub use stamps::StampConverter;
-pub use system::{Abandoned, SYSTEM_LOCK_PATH, SystemClock, SystemClockError, release_abandoned};
+pub use system::{Abandoned, ForeignSlew, SYSTEM_LOCK_PATH, SystemClock, SystemClockError, release_abandoned};
 pub use virtual_clock::{SEGMENTS_KEPT, Segment, Segments, VirtualClock};
 
 use crate::flow::{Correction, Leap, LeapNews, Reading};
@@ -55,6 +55,12 @@ pub trait Clock: Send {
     /// What somebody else did to the clock between the last command and the last [`Clock::read`]; told once. Only this
     /// node can move a clock of its own.
     fn interference(&mut self) -> Option<Interference> {
+        None
+    }
+
+    /// What the clock still had to slew for a program that was here before, and was kept from by the last
+    /// [`Clock::apply`]; told once.
+    fn foreign_slew_ended(&mut self) -> Option<ForeignSlew> {
         None
     }
 

@@ -13,12 +13,14 @@
 //!
 //! What the kernel still has to slew for a daemon that was here before (the offset of its loop, an adjtime(3)) outlives
 //! that daemon, and the loop being switched off. It is taken back with the first command, and whenever somebody was at
-//! the clock.
+//! the clock. The share of the second that has begun goes on all the same, up to 25 ms, unless the kernel forgets all of
+//! it, as it does whenever the clock is set: so where there is something left, the clock is set, by nothing.
 //!
 //! A leap second that is announced is the kernel's to take: it sets REALTIME at the end of the UTC day, and its TAI
 //! offset with it, by which a leap is told from a setting of the clock by somebody. This program never writes that
 //! offset.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -84,6 +86,7 @@ pub struct SystemClock<T = KernelTimex, S = Machine> {
     interference: Option<Interference>,
     /// The kernel may have something left to slew for somebody else.
     slews_for_others: bool,
+    foreign_slew: Option<ForeignSlew>,
     /// The rates it was told lately.
     commands: Commands,
     /// Both clocks at the last reading, and the kernel's TAI offset then, s.
@@ -183,6 +186,7 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
             left: None,
             interference: None,
             slews_for_others: true,
+            foreign_slew: None,
             commands: Commands::default(),
             seen: None,
             leap: LeapNews::default(),
@@ -207,17 +211,22 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
         Ok(())
     }
 
-    /// Takes back what the kernel may have left to slew for somebody else. The loop is on after it until the
-    /// status is written, a moment later.
-    fn end_foreign_slew(&mut self) -> io::Result<()> {
+    /// Takes back what the kernel may have left to slew for somebody else; true if there was something. The loop is on
+    /// after it until the status is written, a moment later.
+    fn end_foreign_slew(&mut self) -> io::Result<bool> {
+        let mut state = timex::empty();
+        self.timex.adjust(&mut state)?;
         let mut request = timex::empty();
         timex::request_no_adjtime(&mut request);
         self.timex.adjust(&mut request)?;
+        let per_unit = if state.status & libc::STA_NANO != 0 { 1 } else { 1_000 };
+        let slew = ForeignSlew { loop_ns: state.offset * per_unit, adjtime_ns: request.offset * 1_000 };
         let mut request = timex::empty();
         timex::request_no_offset(&mut request, self.status);
         self.timex.adjust(&mut request)?;
         (self.status, self.slews_for_others) = (request.status, false);
-        Ok(())
+        self.foreign_slew = Some(slew).filter(|slew| *slew != ForeignSlew::default());
+        Ok(self.foreign_slew.is_some())
     }
 
     /// By how much the clock stands elsewhere at `after`, right behind a command, than its rates before and since and
@@ -295,22 +304,21 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
     fn apply(&mut self, correction: &Correction) -> io::Result<()> {
         assert!(correction.rate.is_finite(), "steering bounds the rate it commands");
         let mut request = timex::empty();
-        if correction.step_ns != 0 {
+        let slewed = self.slews_for_others && self.end_foreign_slew()?;
+        let forgets = slewed || correction.step_ns != 0;
+        if forgets {
             timex::request_step(&mut request, correction.step_ns);
         }
         let (rate, before) = (KernelRate::from_rate(correction.rate), self.rate);
         if rate != self.rate {
             timex::request_rate(&mut request, rate);
         }
-        if self.slews_for_others {
-            self.end_foreign_slew()?;
-        }
         let now_ns = self.source.raw_ns();
         // At its largest error the kernel calls the clock unsynchronised by itself.
         let synchronised = correction.synchronised && correction.bound_ns < (ERROR_US_MAX * 1_000) as f64;
         // Whoever sets the clock, this node included, makes the kernel forget how good it is, and a loop that is on
         // must go off at once.
-        let spoilt = correction.step_ns != 0
+        let spoilt = forgets
             || synchronised && self.status & libc::STA_UNSYNC != 0
             || self.status & (libc::STA_PLL | libc::STA_FLL) != 0;
         let due = spoilt
@@ -318,7 +326,7 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
                 .reported
                 .is_none_or(|(at_ns, before)| synchronised != before || now_ns - at_ns >= STATUS_INTERVAL_NS);
         let announced = announced(self.status);
-        if correction.step_ns != 0 && announced != Leap::None {
+        if forgets && announced != Leap::None {
             self.status &= !(libc::STA_INS | libc::STA_DEL);
             self.leap_again = Some((announced, now_ns + LEAP_PAUSE_NS));
         }
@@ -338,7 +346,8 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
             // It took effect between the two readings.
             self.commands.push(now_ns + (after.raw_ns - now_ns) / 2, self.rate.rate());
         }
-        let strayed_ns = self.strayed_ns(&after, before, correction.step_ns);
+        // What was still slewed for somebody until this command is known by now, and is over.
+        let strayed_ns = if slewed { 0 } else { self.strayed_ns(&after, before, correction.step_ns) };
         // What somebody did while the command was on its way shows at the next reading, like all that others do.
         self.left = Some((Pair { real_ns: after.real_ns - strayed_ns, ..after }, self.rate));
         if strayed_ns != 0 {
@@ -369,6 +378,10 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
         self.interference.take()
     }
 
+    fn foreign_slew_ended(&mut self) -> Option<ForeignSlew> {
+        self.foreign_slew.take()
+    }
+
     fn commands(&self) -> Option<&Commands> {
         Some(&self.commands)
     }
@@ -394,6 +407,22 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
 
     fn kind(&self) -> ClockKind {
         ClockKind::System
+    }
+}
+
+/// What a kernel still had to slew for somebody else, ns, positive = forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForeignSlew {
+    /// The offset of its own loop (PLL).
+    pub loop_ns: i64,
+    /// What was left of an adjtime(3).
+    pub adjtime_ns: i64,
+}
+
+impl fmt::Display for ForeignSlew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left_s = (self.loop_ns + self.adjtime_ns) as f64 * 1e-9;
+        write!(f, "the kernel had {left_s:+.6} s left to slew for a daemon that was here before: that is taken back")
     }
 }
 

@@ -346,6 +346,10 @@ impl Control {
                     warn!("stepped the clock by {:+.6} s to the cluster's time", by_ns as f64 * 1e-9);
                     self.machine.explained(monotonic_now());
                 }
+                Note::ForeignSlewEnded(slew) => {
+                    warn!("{slew}");
+                    self.machine.explained(monotonic_now());
+                }
                 // Told at every tick to a clock to which somebody else keeps telling something else.
                 Note::LeapAnnounced(leap) if self.leap_told.replace(leap) == Some(leap) => {}
                 Note::LeapAnnounced(Leap::None) => info!("no leap second is announced to the clock any more"),

@@ -202,6 +202,9 @@ impl Discipline {
         self.steering = tick.correction.is_some();
         if let Some(correction) = &tick.correction {
             let applied = self.clock.apply(correction);
+            if let Some(slew) = self.clock.foreign_slew_ended() {
+                self.lines.notes.send(Note::ForeignSlewEnded(slew));
+            }
             if let Some(commands) = self.clock.commands() {
                 self.lines.commands.write(*commands);
             }

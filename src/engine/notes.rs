@@ -3,7 +3,7 @@
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::clock::{CardEvent, Interference, PhcEvent};
+use crate::clock::{CardEvent, ForeignSlew, Interference, PhcEvent};
 use crate::flow::{Exchange, Leap, NodeState, PeerIdentity};
 use crate::limits::NOTES;
 use crate::pipeline::Upheaval;
@@ -31,6 +31,8 @@ pub enum Note {
     },
     /// The clock was stepped, ns forward.
     Stepped(i64),
+    /// The kernel has been kept from slewing for a daemon that was here before.
+    ForeignSlewEnded(ForeignSlew),
     /// The clock has been told of this leap second at the end of the day, or that there is none.
     LeapAnnounced(Leap),
     /// The clock has taken this leap second.
@@ -71,6 +73,7 @@ impl Note {
             Note::Stepped(by_ns) => {
                 (Gravity::Warning, format!("the clock was stepped by {:+.6} s to cluster time", *by_ns as f64 * 1e-9))
             }
+            Note::ForeignSlewEnded(slew) => (Gravity::Warning, slew.to_string()),
             Note::LeapTaken(leap) => {
                 (Gravity::Warning, format!("the clock has taken a leap second: {:+} s, as announced", leap.step_s()))
             }

@@ -61,7 +61,7 @@ fn taking_hold_changes_nothing_and_finds_the_rate_the_clock_has() {
 fn the_first_correction_takes_the_clock_over() {
     let mut bench = bench(|state| state.status = STA_PLL | STA_INS | STA_FREQHOLD | STA_UNSYNC);
     bench.clock.apply(&correction(-20e-6, 0)).unwrap();
-    let [adjtime, offset, request] = bench.kernel.take()[..] else { panic!("three calls") };
+    let [adjtime, offset, request] = bench.kernel.take()[..] else { panic!("three calls that change something") };
     assert_eq!((adjtime.modes, offset.modes), (ADJ_OFFSET_SINGLESHOT, ADJ_STATUS | ADJ_OFFSET));
     assert_eq!(request.modes, RATE | REPORT);
     assert_eq!((request.freq, request.tick), (-(20 << 16), 10_000));
@@ -354,17 +354,23 @@ fn a_kernel_loop_that_somebody_switches_on_is_noticed_and_switched_off() {
     // Fed with an offset it moves the clock besides, and goes on when it is switched off, until that is taken back.
     for on in [STA_PLL, 0] {
         bench.kernel.with(|state| (state.status, state.pll_ns) = (state.status | on, 50e6));
-        bench.kernel.advance(TICK_NS);
+        (0..3).for_each(|_| bench.kernel.advance(SECOND_NS));
         assert!(matches!(bench.tick(0.0), Some(Interference::Moved(_))));
-        assert_eq!(bench.tick(0.0), None, "nothing is left of it");
+        for _ in 0..40 {
+            assert_eq!(bench.tick(0.0), None, "nothing is left of it");
+        }
     }
     // Too little to be seen in the clock is seen in the kernel's state.
     bench.kernel.with(|state| state.pll_ns = 40_000.0);
     assert_eq!(bench.tick(0.0), Some(Interference::Loop));
+    bench.clock.foreign_slew_ended();
     bench.kernel.with(|state| state.adjtime_ns = 50e6);
-    bench.kernel.advance(TICK_NS);
+    (0..3).for_each(|_| bench.kernel.advance(SECOND_NS));
     assert!(matches!(bench.tick(0.0), Some(Interference::Moved(_))));
     assert_eq!(bench.tick(0.0), None);
+    let ended = bench.clock.foreign_slew_ended().unwrap();
+    assert!(ended.loop_ns == 0 && (48_000_000..50_000_000).contains(&ended.adjtime_ns), "{ended:?}");
+    assert_eq!(bench.clock.foreign_slew_ended(), None, "told once");
 }
 
 #[test]
@@ -374,8 +380,14 @@ fn what_a_daemon_before_had_left_to_slew_is_not_slewed() {
             state.status = status;
             if fed { state.pll_ns = 80e6 } else { state.adjtime_ns = -80e6 }
         });
+        (0..3).for_each(|_| bench.kernel.advance(SECOND_NS));
+        // The first command comes a moment after the reading, and until then it is slewed.
+        bench.clock.read().unwrap();
+        bench.kernel.advance(4_000_000);
+        bench.clock.apply(&correction(0.0, 0)).unwrap();
         let start_ns = bench.kernel.real_ns();
-        for _ in 0..160 {
+        bench.kernel.advance(TICK_NS);
+        for _ in 1..160 {
             assert_eq!(bench.tick(0.0), None);
         }
         assert_eq!(bench.kernel.real_ns() - start_ns, 160 * TICK_NS, "{status} {fed}");

@@ -9,11 +9,14 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+const ADJ_OFFSET: u32 = 0x0001;
 const ADJ_FREQUENCY: u32 = 0x0002;
 const ADJ_STATUS: u32 = 0x0010;
 const ADJ_NANO: u32 = 0x2000;
 const ADJ_SETOFFSET: u32 = 0x0100;
 const ADJ_TICK: u32 = 0x4000;
+const ADJ_OFFSET_SINGLESHOT: u32 = 0x8001;
+const STA_PLL: i32 = 0x01;
 const STA_INS: i32 = 0x10;
 const STA_DEL: i32 = 0x20;
 const SIOCGHWTSTAMP: u64 = 0x89b1;
@@ -263,6 +266,19 @@ fn act(words: &[String]) -> Result<(), String> {
             request.tick = 10_000;
             adjust(&mut request).map(drop).map_err(failed)
         }
+        // What a daemon leaves behind that steers by the kernel's loop: an offset that goes on being slewed.
+        Some("pll") => {
+            let mut request = Timex { modes: ADJ_STATUS | ADJ_NANO | ADJ_OFFSET, ..Timex::default() };
+            (request.status, request.offset) = (STA_PLL, number(1)? as i64);
+            adjust(&mut request).map(drop).map_err(failed)?;
+            adjust(&mut Timex { modes: ADJ_STATUS, ..Timex::default() }).map(drop).map_err(failed)
+        }
+        // And one that steers by adjtime().
+        Some("adjtime") => {
+            let mut request = Timex { modes: ADJ_OFFSET_SINGLESHOT, ..Timex::default() };
+            request.offset = number(1)? as i64 / 1_000;
+            adjust(&mut request).map(drop).map_err(failed)
+        }
         Some("leap") => {
             let mut request = Timex::default();
             adjust(&mut request).map_err(failed)?;
@@ -276,7 +292,7 @@ fn act(words: &[String]) -> Result<(), String> {
             adjust(&mut request).map(drop).map_err(failed)
         }
         Some("stamping") => Ok(println!("{}", stamping(words.get(1).ok_or("an interface is missing")?)?)),
-        _ => Err("labguest agent | show | watch MS | step NS | freq PPM | leap WORD | stamping INTERFACE".into()),
+        _ => Err("labguest agent | show | watch MS | step NS | freq PPM | pll NS | adjtime NS | leap WORD | stamping INTERFACE".into()),
     }
 }
 

@@ -308,6 +308,146 @@ def stopped(lab, name, stop, go, words, seconds=10, ignorant=False):
     ]
 
 
+def limit(lab):
+    """A guest stands still for 10 s where only 5 s may be changed: it says so and ends, the others keep their time."""
+    played = begin(lab, "--max-change", "5s")
+    victim = len(lab.guests) - 1
+    guest = lab.guests[victim]
+    at_s = lab.sampler.now_s()
+    guest.suspend()
+    time.sleep(10)
+    guest.wake()
+    lab.sampler.mark(f"{guest.name} goes on")
+    deadline = time.monotonic() + 15
+    while lab.runs(victim) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    gone = not lab.runs(victim)
+    time.sleep(3)
+    to_s = lab.sampler.now_s()
+    text = lab.log(victim)
+    samples = lab.sampler.between(at_s, to_s)
+    elapsed_ns = (samples[-1].counter - samples[0].counter) * 1e6 / lab.counter.khz
+    gained = [samples[-1].real_ns[n] - samples[0].real_ns[n] - elapsed_ns for n in range(victim)]
+    lab.finish()
+    # Their oscillators' rates and what the two of them make of these; nothing of the ten seconds.
+    most_ns = 100e-6 * elapsed_ns
+    return common(lab, played, at_s, at_s) + [
+        checks.Check("limit.refused", gone, f"llts in {guest.name} {'has ended' if gone else 'runs on'} (asked: ended)"),
+        checks.said_in_log(lab, victim, "limit.said", text, r"would have to change by \+?-?(9|10)\.\d+ s and --max-change"),
+        checks.Check(
+            "limit.kept",
+            all(abs(ns) <= most_ns for ns in gained),
+            f"the others' clocks gained {', '.join(map(us, gained))} in {elapsed_ns / 1e9:.0f} s (asked: at most "
+            f"{us(most_ns)})",
+        ),
+        checks.steps_after(lab, at_s, name="limit.steps"),
+    ]
+
+
+def killed_in_haste(lab):
+    """llts is killed (-9) while it slews at up to 10 %: `llts release-clock` takes that back, and a restart agrees."""
+    lab.boot()
+    victim = len(lab.guests) - 1
+    guest = lab.guests[victim]
+    for other in lab.guests:
+        lab.throw_off(other, 90_000_000 if other is guest else 0)
+    time.sleep(0.3)
+    for n in range(len(lab.guests)):
+        lab.start(n)
+    waited = guest.run(
+        f"for k in $(seq 2000); do labguest show | grep -q '\"tick_us\":10000,' || "
+        f"{{ kill -9 {lab.pids[victim]}; echo killed; break; }}; usleep 5000; done",
+        60,
+    )
+    time.sleep(0.5)
+    left = json.loads(guest.run("labguest show"))
+    said = guest.run("llts release-clock").strip()
+    now = json.loads(guest.run("labguest show"))
+    again = guest.run("llts release-clock").strip()
+    lab.say(f"{guest.name}: {said}")
+    lab.start(victim)
+    took_s = lab.agreed(lab.agreed_now_ns, SETTLE_S)
+    held = guest.run("llts release-clock").strip()
+    limit_ns = lab.agreed_now_ns()
+    lab.finish()
+    return checks.truth_is_exact(lab) + [
+        checks.Check("haste.killed", "killed" in waited and left["tick_us"] != 10_000, f"left at tick {left['tick_us']}"),
+        checks.Check(
+            "haste.released",
+            now["tick_us"] == 10_000 and abs(now["freq"]) <= 500 << 16 and now["status"] & 0x40 != 0,
+            f"tick {now['tick_us']}, frequency {now['freq'] / 65536:+.3f} ppm, status {now['status']:#x} (asked: 10000, "
+            "unsynchronised)",
+        ),
+        checks.Check("haste.once", "let be" in again and "let be" in held, f"{again}; while llts runs: {held}"),
+        checks.converged(lab, "haste.agreed", took_s, limit_ns, SETTLE_S),
+    ]
+
+
+def former(lab):
+    """Daemons before llts have left the kernel an offset to slew: it is taken back, and nobody is blamed for it."""
+    lab.boot()
+    for guest, offset_ns in zip(lab.guests, lab.options.offsets_ns):
+        lab.throw_off(guest, offset_ns)
+    lab.guests[0].run("labguest pll 400000000")
+    lab.guests[-1].run("labguest adjtime -400000000")
+    time.sleep(0.3)
+    started_s = lab.sampler.now_s()
+    for n in range(len(lab.guests)):
+        lab.start(n, "--step-threshold", f"{STEP_THRESHOLD_NS}ns")
+    took_s = lab.agreed(lab.agreed_now_ns, SETTLE_S)
+    limit_ns = lab.agreed_now_ns()
+    from_s = lab.sampler.now_s()
+    time.sleep(lab.options.seconds)
+    to_s = lab.sampler.now_s()
+    texts = [lab.log(n) for n in range(len(lab.guests))]
+    lab.finish()
+    blamed = [line for text in texts for line in text.splitlines() if "somebody else" in line]
+    return checks.truth_is_exact(lab) + [
+        checks.converged(lab, "start.converged", took_s, limit_ns, SETTLE_S),
+        checks.agreement(lab, from_s, to_s),
+        checks.maxerror_holds(lab, started_s),
+        checks.Check("former.nobody-blamed", not blamed, blamed[0] if blamed else "no log names anybody"),
+    ]
+
+
+def drift(lab):
+    """llts ends and starts with a drift file and nothing else: the kernel's frequency is right with the first call."""
+    played = begin(lab)
+    victim = len(lab.guests) - 1
+    guest = lab.guests[victim]
+    kept = guest.run("for k in $(seq 120); do [ -e /var/lib/llts/drift ] && break; sleep 1; done; cat /var/lib/llts/drift", 150)
+    at_s = lab.sampler.now_s()
+    guest.run(f"kill -TERM {lab.pids[victim]}; for k in $(seq 50); do [ -e /proc/{lab.pids[victim]}/exe ] || break; usleep 100000; done")
+    before = json.loads(guest.run("labguest show"))["freq"] / 65_536
+    kept = guest.run("cat /var/lib/llts/drift").split()
+    guest.run("rm -f /run/llts/mapping-*; labguest freq 0")
+    lab.start(victim, "--step-threshold", f"{STEP_THRESHOLD_NS}ns")
+    first = guest.run(
+        "for k in $(seq 1000); do labguest show > /tmp/first; grep -q '\"freq\":0,' /tmp/first || break; usleep 2000; done; "
+        "cat /tmp/first",
+        60,
+    )
+    first = json.loads(first)["freq"] / 65_536
+    back = recovered(lab, "drift.agreed", played)
+    to_s = lab.sampler.now_s()
+    text = lab.log(victim)
+    lab.finish()
+    return common(lab, played, at_s, to_s, victim) + [
+        checks.Check(
+            "drift.kept",
+            len(kept) == 2 and abs(float(kept[0]) + before) < 1.0 and 0 < float(kept[1]) <= 100,
+            f"{' '.join(kept)} ppm beside the kernel's {before:+.3f} ppm (asked: its negative, within 1 ppm, and its error)",
+        ),
+        checks.Check(
+            "drift.first",
+            abs(first - before) < 1.0,
+            f"the first command of the new run is {first:+.3f} ppm, the last of the old {before:+.3f} (asked: within 1)",
+        ),
+        checks.said_in_log(lab, victim, "drift.said", text, "the oscillator gains"),
+        back,
+    ]
+
+
 PAUSE_WORDS = r"pause|suspend|stood still|stopped|asleep|slept|held up|stall|missed|migrat"
 
 
@@ -470,6 +610,10 @@ SCENARIOS = {
     "adversary-chronyd": adversary_chronyd,
     "pause": pause,
     "suspend": suspend,
+    "limit": limit,
+    "killed-in-haste": killed_in_haste,
+    "former": former,
+    "drift": drift,
     "stamps": stamps,
     "leap": leap,
 }
