@@ -310,7 +310,8 @@ impl<T: Timex, S: TimeSource> Clock for SystemClock<T, S> {
             timex::request_step(&mut request, correction.step_ns);
         }
         let (rate, before) = (KernelRate::from_rate(correction.rate), self.rate);
-        if rate != self.rate {
+        // With a rate the kernel takes the change at once, else with its next tick, as late as 10 ms.
+        if rate != self.rate || slewed {
             timex::request_rate(&mut request, rate);
         }
         let now_ns = self.source.raw_ns();

@@ -212,7 +212,7 @@ impl Scorer {
                 self.square_count += 1.0;
                 self.max_ns = self.max_ns.max(high - low);
                 self.note_pairs();
-                self.note_sigma(cluster, origin + sum / count, count);
+                self.note_sigma(cluster);
             }
         }
         self.note_truth(cluster, now);
@@ -238,17 +238,29 @@ impl Scorer {
         }
     }
 
-    fn note_sigma(&mut self, cluster: &Cluster, mean_ns: f64, count: f64) {
+    /// Error over sigma is asked of pairs: two clocks are as far apart as both their sigmas together say. (Against the
+    /// mean of all, one bad clock moves the mean, and every good one looks wrong.) References are right by definition.
+    fn note_sigma(&mut self, cluster: &Cluster) {
         let led = cluster.nodes.iter().position(|node| node.role == Role::Reference && node.is_awake());
-        let centre = led.map_or(mean_ns, |n| self.errors[n]);
-        // The mean holds a part of each node's own error.
-        let scale = if led.is_some() { 1.0 } else { (count / (count - 1.0)).sqrt() };
-        for (n, node) in cluster.nodes.iter().enumerate().filter(|(n, _)| self.counted[*n]) {
-            let sigma_ns = f64::from(node.claim.sigma_ns);
-            if node.role == Role::Peer && sigma_ns.is_finite() && sigma_ns > 0.0 {
-                self.sigma_sum += ((self.errors[n] - centre) * scale / sigma_ns).powi(2);
+        let sigma_ns = |n: usize| {
+            let node = &cluster.nodes[n];
+            if node.role == Role::Reference { 0.0 } else { f64::from(node.claim.sigma_ns) }
+        };
+        let mut note = |a: usize, b: usize| {
+            let both_ns = sigma_ns(a).hypot(sigma_ns(b));
+            if both_ns.is_finite() && both_ns > 0.0 {
+                self.sigma_sum += ((self.errors[a] - self.errors[b]) / both_ns).powi(2);
                 self.sigma_count += 1.0;
             }
+        };
+        match led {
+            Some(led) => (0..self.errors.len()).filter(|n| self.counted[*n]).for_each(|n| note(led, n)),
+            None => {
+                let counted = |(a, b): &&(usize, usize)| self.counted[*a] && self.counted[*b];
+                self.pairs.iter().filter(counted).for_each(|(a, b)| note(*a, *b));
+            }
+        }
+        for (_, node) in cluster.nodes.iter().enumerate().filter(|(n, _)| self.counted[*n]) {
             let bound_ns = f64::from(node.claim.bound_ns);
             if bound_ns.is_finite() {
                 self.bound_sum += bound_ns;

@@ -277,7 +277,7 @@ def adversary_chronyd(lab):
     return [check for check in found if check.name != "adversary-chronyd.steps"]
 
 
-def stopped(lab, name, stop, go, words, seconds=10, ignorant=False):
+def stopped(lab, name, stop, go, words, seconds=10, ignorant=False, within_s=RECOVER_S):
     played = begin(lab)
     victim = len(lab.guests) - 1
     guest = lab.guests[victim]
@@ -290,7 +290,7 @@ def stopped(lab, name, stop, go, words, seconds=10, ignorant=False):
     go(guest)
     lab.sampler.mark(f"{guest.name} goes on")
     time.sleep(0.3)
-    back = recovered(lab, f"{name}.recovered", played)
+    back = recovered(lab, f"{name}.recovered", played, within_s)
     time.sleep(5)
     to_s = lab.sampler.now_s()
     text = lab.log(victim)[logged:]
@@ -459,8 +459,9 @@ def pause(lab):
 
 
 def suspend(lab):
-    """A guest's machine stands still for 10 s as in a migration: all its clocks are 10 s late; noticed, back in 5 s."""
-    return stopped(lab, "suspend", machine.Guest.suspend, machine.Guest.wake, PAUSE_WORDS + "|jump|anew", ignorant=True)
+    """A guest's machine stands still for 10 s as in a migration: all its clocks are 10 s late; noticed, back in 2 s."""
+    words = PAUSE_WORDS + "|jump|anew"
+    return stopped(lab, "suspend", machine.Guest.suspend, machine.Guest.wake, words, ignorant=True, within_s=2.0)
 
 
 def stamps(lab):
