@@ -15,6 +15,8 @@ use crate::unit::RawTime;
 const DRIFT_INTERVAL_NS: i64 = 600_000_000_000;
 /// And first after this long in track, ns: ten time constants of the rate.
 const DRIFT_AFTER_NS: i64 = 20_000_000_000;
+/// A drift this many of its errors off what the file said, and 1 ppm more for the temperature, is worth a word.
+const SURPRISE_ERRORS: f64 = 5.0;
 /// The mapping is saved this often, ns: into a folder that is memory.
 const MAPPING_INTERVAL_NS: i64 = 2_000_000_000;
 
@@ -34,6 +36,8 @@ pub struct Keeper {
     drift_due_ns: i64,
     mapping_due_ns: i64,
     tracked_since_ns: Option<i64>,
+    /// What the file said, until the oscillator was found to keep to it or not.
+    expected: Option<Drift>,
     /// Failures are told once each.
     drift_failed: bool,
     mapping_failed: bool,
@@ -66,6 +70,7 @@ impl Keeper {
             drift_due_ns: 0,
             mapping_due_ns: 0,
             tracked_since_ns: None,
+            expected: drift,
             drift_failed: false,
             mapping_failed: false,
         };
@@ -100,7 +105,17 @@ impl Keeper {
     }
 
     fn write_drift(&mut self, node: &NodeView) {
-        if let Err(error) = Drift::of(node.frequency, node.wander).write(&self.drift_path)
+        let drift = Drift::of(node.frequency, node.wander);
+        if let Some(expected) = self.expected.take()
+            && surprises(&drift, &expected)
+        {
+            warn!(
+                "the oscillator gains {:+.3} ppm where the drift file said {:+.3} +- {:.3}: another machine's file, or \
+                 another oscillator or host; it is written anew",
+                drift.ppm, expected.ppm, expected.error_ppm
+            );
+        }
+        if let Err(error) = drift.write(&self.drift_path)
             && !std::mem::replace(&mut self.drift_failed, true)
         {
             warn!("the drift is not kept, so the next start will be a cold one: {error}");
@@ -115,6 +130,11 @@ impl Keeper {
             warn!("the mapping is not kept, so a restart will begin from the clock: {error}");
         }
     }
+}
+
+/// Whether an oscillator found to drift by `drift` is hardly the one that was expected.
+fn surprises(drift: &Drift, expected: &Drift) -> bool {
+    (drift.ppm - expected.ppm).abs() > SURPRISE_ERRORS * (expected.error_ppm + drift.error_ppm) + 1.0
 }
 
 fn raw_scale() -> Option<RawScale> {
@@ -135,6 +155,20 @@ mod tests {
         let node = Pipeline::new(&Config::new(NodeId(1)), mapping, now).node_view();
         assert_eq!(node.role, Role::Peer);
         NodeView { state, bound_ns: 10.0, ..node }
+    }
+
+    #[test]
+    fn an_oscillator_that_is_hardly_the_expected_one_is_told_and_its_error_says_what_is_hardly() {
+        let drift = |ppm, error_ppm| Drift { ppm, error_ppm };
+        for (found, expected, surprise) in [
+            (drift(-12.0, 0.1), drift(-12.5, 0.1), false),
+            (drift(-12.0, 0.1), drift(-14.1, 0.1), true),
+            (drift(-12.0, 0.1), drift(-14.1, 0.2), false),
+            (drift(12.0, 0.1), drift(-12.0, 0.1), true),
+            (drift(12.0, 0.1), drift(-12.0, 9.0), false),
+        ] {
+            assert_eq!(surprises(&found, &expected), surprise, "{found:?} {expected:?}");
+        }
     }
 
     #[test]
