@@ -201,6 +201,9 @@ fn further(page: &str) -> &'static str {
              .TP\nEnter\na closer look at the chosen peer, and back\n\
              .TP\nn, s, o, b, d\norder by name, state, offset, bound or delay; the same key again turns the order \
              round\n\
+             .TP\nm\nhow far every two clocks are apart, row minus column, and back\n\
+             .TP\nl\nlatencies: percentiles of what takes time since the node was started, and back\n\
+             .TP\ne\nwhat has happened, the newest first, and back\n\
              .TP\np, space\neverything stands still, or goes on; nothing is lost meanwhile\n\
              .TP\n?, h\nhelp\n\
              .TP\nq, Esc\nback, or quit; Ctrl\\-C quits at once\n\
@@ -288,6 +291,24 @@ fn the_example_of_the_man_page_is_a_configuration() {
     let args::Command::Run(args) = args::read_around(words, &Surroundings::default()).unwrap() else { panic!() };
     let settings = run::settings_here(&args).map_err(exit::Failure::report).unwrap();
     assert_eq!(settings.peers, ["db1:4123", "db2:4123", "db3:4123"]);
+}
+
+#[test]
+fn every_command_that_prints_json_has_a_schema_and_there_is_no_other() {
+    let command = args::command();
+    let prints = |command: &&Command| command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+    let mut names: Vec<&str> = command.get_subcommands().filter(prints).map(Command::get_name).collect();
+    names.sort_unstable();
+    let folder = root().join("docs/schema");
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut schemas: Vec<String> =
+        files.filter_map(|name| name.strip_suffix(".schema.json").map(str::to_owned)).collect();
+    schemas.sort_unstable();
+    assert_eq!(schemas, names);
+    let index = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    for name in names {
+        assert!(index.contains(&format!("[{name}]({name}.schema.json)")), "docs/schema/README.md does not list {name}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-pub use dirs::{DirError, Dirs, prepare_dir, prepare_dir_for};
+pub use dirs::{DirError, Dirs, examine_dir, prepare_dir, prepare_dir_for};
 pub use local::LocalError;
 pub use local_key::{LOCAL_KEY_ID, LocalKeyError, load_or_create_local_key, local_key_path};
 pub use names::{PeerNameError, StaticPeer};
