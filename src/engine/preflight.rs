@@ -168,7 +168,12 @@ impl Preflight {
             } else if told {
                 self.losses.push(format!("{error} (--{option})"));
             } else {
-                self.notes.push(format!("{error}; the unit makes a folder of its own"));
+                // The unit names and makes folders of its own; only who starts it by hand has the usual ones.
+                self.notes.push(format!(
+                    "--{option} is not told here: the unit brings a folder of its own; started by hand, this user's own would \
+                     be {}, which it cannot have",
+                    dir.display()
+                ));
             }
         }
         if let Some(path) = &settings.drift_file
