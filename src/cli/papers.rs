@@ -169,7 +169,10 @@ fn further(page: &str) -> &'static str {
              .SH SIGNS AND UNITS\nAn offset is local minus the other: positive means that the local clock is ahead. \
              sigma is one standard deviation, an estimate; bound is a promise. JSON has nanoseconds and parts per \
              billion, metrics have seconds.\n\
-             .SH FILES\n/etc/llts/llts.toml, /etc/llts/keys, /run/llts (sockets), /var/lib/llts (state)\n\
+             .SH FILES\n/etc/llts/llts.toml, /etc/llts/keys, /run/llts (sockets), /var/lib/llts (state)\n.PP\n\
+             /usr/share/doc/llts: OPERATING.md (install, keys, upgrades, symptoms, taking it away), METRICS.md (what \
+             every counter and metric is, and when to look at it), CONTAINERS.md, SECURITY.md, schemas of every \
+             JSON\n\
              .SH SEE ALSO\n.BR llts.toml (5)\n"
         }
         "llts-peers" | "llts-status" => {
@@ -291,6 +294,33 @@ fn the_example_of_the_man_page_is_a_configuration() {
     let args::Command::Run(args) = args::read_around(words, &Surroundings::default()).unwrap() else { panic!() };
     let settings = run::settings_here(&args).map_err(exit::Failure::report).unwrap();
     assert_eq!(settings.peers, ["db1:4123", "db2:4123", "db3:4123"]);
+}
+
+#[test]
+fn the_example_for_kubernetes_speaks_of_options_and_commands_that_exist() {
+    let text = std::fs::read_to_string(root().join("docs/kubernetes/llts.yaml")).unwrap();
+    let run = args::command().find_subcommand("run").unwrap().clone();
+    let known: Vec<String> = keys(&run).into_iter().map(|arg| variable(name(arg))).collect();
+    let mut words = vec!["llts".to_owned(), "run".to_owned()];
+    let mut given = 0;
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        if let Some(rest) = line.split("name: ").nth(1).filter(|rest| rest.starts_with("LLTS_")) {
+            let option = rest.split([',', ' ']).next().unwrap();
+            assert!(known.iter().any(|known| known == option), "{option} is no option");
+            if let Some(value) = rest.split("value: \"").nth(1) {
+                let long = option["LLTS_".len()..].to_lowercase().replace('_', "-");
+                words.push(format!("--{long}={}", value.split('"').next().unwrap()));
+            }
+            given += 1;
+        }
+        if let Some(command) = line.split("command: [").nth(1) {
+            let words = command.split('"').skip(1).step_by(2);
+            args::command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            given += 1;
+        }
+    }
+    args::command().try_get_matches_from(words).unwrap();
+    assert!(given >= 9, "{given} options and commands were found");
 }
 
 #[test]

@@ -108,7 +108,8 @@ const CLOCK_SET: Token = Token(2);
 const STATUS: Token = Token(3);
 /// Notes are looked for this often.
 const TURN: Duration = Duration::from_millis(250);
-/// With an endpoint for monitoring, and while somebody asks for them at the socket, histograms are asked for this often, ns: however often it is read.
+/// With an endpoint for monitoring, and while somebody asks for them at the socket, histograms are asked for this
+/// often, ns: however often they are read.
 const COLLECT_INTERVAL_NS: i64 = 1_000_000_000;
 /// Histograms that have not come by then are given up, ns.
 const LATENCIES_PATIENCE_NS: i64 = 2_000_000_000;

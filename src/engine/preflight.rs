@@ -77,8 +77,8 @@ impl Preflight {
             && lacks(Capability::SysNice)
         {
             self.notes.push(format!(
-                "sched fifo:{priority} needs CAP_SYS_NICE, which this check has not: whether whoever starts the node has \
-                 it is not known here (the unit gives it)"
+                "sched fifo:{priority} needs CAP_SYS_NICE, which this check has not: whether whoever starts the node \
+                 has it is not known here (the unit gives it)"
             ));
         }
     }
@@ -111,8 +111,8 @@ impl Preflight {
         let steers = settings.clock == ClockChoice::System && settings.role == Role::Peer;
         if settings.clock == ClockChoice::System && !Capability::SysTime.in_effect().unwrap_or(false) {
             self.notes.push(
-                "clock = \"system\" needs CAP_SYS_TIME, which this check has not: whether whoever starts the node has it \
-                 is not known here (the unit gives it)"
+                "clock = \"system\" needs CAP_SYS_TIME, which this check has not: whether whoever starts the node has \
+                 it is not known here (the unit gives it)"
                     .to_owned(),
             );
         }
@@ -170,8 +170,8 @@ impl Preflight {
             } else {
                 // The unit names and makes folders of its own; only who starts it by hand has the usual ones.
                 self.notes.push(format!(
-                    "--{option} is not told here: the unit brings a folder of its own; started by hand, this user's own would \
-                     be {}, which it cannot have",
+                    "--{option} is not told here: the unit brings a folder of its own; started by hand, this user's \
+                     own would be {}, which it cannot have",
                     dir.display()
                 ));
             }
@@ -221,7 +221,7 @@ impl Preflight {
             Ok(()) => {
                 if let Some(account) = account.filter(foreign) {
                     self.notes.push(format!(
-                        "{shown} belongs neither to root nor to {}: whether that user may write there is not known here",
+                        "{shown} belongs neither to root nor to {}: whether that user may write there is unknown here",
                         account.name
                     ));
                 }

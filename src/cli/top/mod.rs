@@ -1,5 +1,6 @@
 //! `llts top`: the peers of a node on this machine in a terminal, live: sparklines, an order to choose, a closer look
-//! at one of them, how far every two clocks are apart, latencies, and what has happened. It reads the status socket, as `llts status` does; it steers nothing and needs no privileges.
+//! at one of them, how far every two clocks are apart, latencies, and what has happened. It reads the status
+//! socket, as `llts status` does; it steers nothing and needs no privileges.
 
 mod board;
 mod keys;
