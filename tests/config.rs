@@ -199,7 +199,7 @@ fn a_reload_with_a_mistake_changes_nothing_and_one_that_needs_a_restart_says_so(
     let log = nodes[0].daemon.log();
     for part in [
         "no-step was false and is true",
-        "slew-limit was 500ppm and is 20ppm",
+        "slew-limit was not set and is 20ppm",
         "max-change was 1000s and is 1s",
         "max-change-at-start was none and is 2s",
         "max-total was 3600s and is 3s",
