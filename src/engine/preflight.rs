@@ -1,7 +1,7 @@
 //! A look before the start: everything that would keep a node with these settings from starting on this machine, found
 //! without opening, making or changing anything. `llts run` refuses to start on the first of it, and `llts
-//! check-config` tells all of it: one function, so that the two cannot differ. What it cannot know here, because another
-//! user will run the node or because the node runs already, it says too.
+//! check-config` tells all of it: one function, so that the two cannot differ. What it cannot know here, because
+//! another user will run the node or because the node runs already, it says too.
 
 use std::fs;
 use std::io;
