@@ -199,7 +199,7 @@ fn a_reload_with_a_mistake_changes_nothing_and_one_that_needs_a_restart_says_so(
     let log = nodes[0].daemon.log();
     for part in [
         "no-step was false and is true",
-        "slew-limit was 500ppm and is 20ppm",
+        "slew-limit was not set and is 20ppm",
         "max-change was 1000s and is 1s",
         "max-change-at-start was none and is 2s",
         "max-total was 3600s and is 3s",
@@ -238,7 +238,8 @@ fn check_config_says_what_a_good_file_means_and_where_a_bad_one_is_wrong() {
         put(&config, text, 0o644);
         let output = llts(&["check-config", file]);
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert_eq!(text.lines().count(), 1, "{text}");
+        let others: Vec<&str> = text.lines().skip(1).collect();
+        assert!(others.iter().all(|line| line.starts_with("note: ") && output.status.success()), "{text}");
         (output.status.code().unwrap(), text)
     };
     let good = format!(
@@ -263,4 +264,120 @@ fn check_config_says_what_a_good_file_means_and_where_a_bad_one_is_wrong() {
     }
     fs::remove_file(&config).unwrap();
     assert_eq!(llts(&["check-config", file]).status.code(), Some(2));
+}
+
+/// What `check-config` and `run` say of a file, each with its exit code. `run` is given a socket of its own.
+fn check_and_run(lab: &Lab, text: &str) -> [(i32, String); 2] {
+    let config = lab.path().join("tried.toml");
+    put(&config, text, 0o600);
+    let config = config.to_str().unwrap();
+    let said = |output: std::process::Output| {
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    [said(llts(&["check-config", config])), said(lab.run(free_port(), "tried", &["--config", config]))]
+}
+
+#[test]
+fn check_config_refuses_whatever_run_would_refuse_in_the_same_words() {
+    let lab = Lab::new();
+    let taken = lab.path().join("taken");
+    fs::write(&taken, "").unwrap();
+    let taken = taken.to_str().unwrap();
+    for (text, part) in [
+        ("user = \"nobody-there\"\n".to_owned(), "there is no user called nobody-there on this machine"),
+        ("cpu = 4096\n".to_owned(), "there is no CPU 4096 on this machine"),
+        (
+            "listen-addr = \"192.0.2.77\"\nhmac-key = \"0123456789abcdef\"\n".to_owned(),
+            "is not an address of this machine",
+        ),
+        ("metrics = \"192.0.2.77:9124\"\n".to_owned(), "cannot serve metrics at 192.0.2.77:9124 (--metrics)"),
+        ("record = \"/nonexistent/a.rec\"\n".to_owned(), "there is no folder /nonexistent: make it first"),
+        (format!("record = \"{taken}\"\n"), "it is there already"),
+        (format!("log-measurements = \"peers\"\nlog-dir = \"{taken}\"\n"), "is not a folder"),
+        (format!("socket = \"{taken}\"\n"), "is no socket and is left alone"),
+        ("timestamps = \"hardware\"\niface = \"lo\"\n".to_owned(), "no hardware time stamps"),
+        ("iface = \"llts-none\"\n".to_owned(), "there is no network interface called llts-none"),
+        ("key-file = \"/nonexistent\"\n".to_owned(), "cannot read the key file /nonexistent"),
+    ] {
+        let [(checked, told), (ran, refused)] = check_and_run(&lab, &text);
+        assert_eq!(checked, 2, "{text}: {told}");
+        assert!(ran == 1 || ran == 2, "{text}: run ended with {ran}: {refused}");
+        assert!(told.contains(part) && refused.contains(part), "{text}: {told}{refused}");
+    }
+}
+
+#[test]
+fn check_config_refuses_what_a_node_would_have_to_do_without_and_says_what_it_cannot_know() {
+    let lab = Lab::new();
+    let (config, taken) = (lab.path().join("tried.toml"), lab.path().join("taken"));
+    fs::write(&taken, "").unwrap();
+    let (taken, file) = (taken.to_str().unwrap(), config.to_str().unwrap());
+    let check = |text: &str| {
+        put(&config, text, 0o600);
+        let output = llts(&["check-config", file]);
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    for (text, part) in [
+        (format!("state-dir = \"{taken}\"\n"), "taken is not a folder"),
+        (format!("state-dir = \"{taken}/below\"\n"), "cannot use the folder"),
+        (format!("runtime-dir = \"{taken}\"\nhmac-key = \"0123456789abcdef\"\n"), "taken is not a folder"),
+        ("socket = \"/nonexistent/a.sock\"\n".to_owned(), "no status socket at /nonexistent/a.sock"),
+        ("clock = \"system\"\ndrift-file = \"/nonexistent/drift\"\n".to_owned(), "there is no folder /nonexistent"),
+        ("iface = \"lo\"\nphc = \"/dev/null/ptp7\"\n".to_owned(), "there is no clock of a card at /dev/null/ptp7"),
+    ] {
+        let (code, told) = check(&text);
+        assert_eq!((code, told.lines().count()), (2, 1), "{text}: {told}");
+        assert!(told.contains(part) && told.contains("a node would go on without"), "{text}: {told}");
+    }
+    // Everything that is wrong is told at once.
+    let (code, told) = check("user = \"nobody-there\"\ncpu = 4096\n");
+    assert!(code == 2 && told.contains("nobody-there") && told.contains("no CPU 4096"), "{told}");
+    let (code, told) = check("metrics = \":9124\"\n");
+    assert!(code == 0 && told.contains("note: metrics are served beyond loopback"), "{told}");
+    // Nothing was made on the way.
+    assert!(!lab.path().join("state").exists());
+}
+
+#[test]
+fn what_another_user_may_do_is_said_to_be_unknown_rather_than_good() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: to look with the eyes of another user needs root");
+        return;
+    }
+    let lab = Lab::new();
+    let config = lab.path().join("tried.toml");
+    put(&config, "clock = \"system\"\nsched = \"fifo:50\"\n", 0o644);
+    let output = llts(&["check-config", config.to_str().unwrap()]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && told.contains("note: checked as root: what another user"), "{told}");
+
+    // Somebody who has none of root's powers and cannot write anywhere.
+    let open = tempfile::tempdir().unwrap();
+    fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (program, config) = (open.path().join("llts"), open.path().join("tried.toml"));
+    fs::copy(env!("CARGO_BIN_EXE_llts"), &program).unwrap();
+    let check = |text: &str| {
+        use std::os::unix::process::CommandExt;
+        put(&config, text, 0o644);
+        let mut command = std::process::Command::new(&program);
+        command.args(["check-config", config.to_str().unwrap()]).uid(65_534).gid(65_534).current_dir(open.path());
+        let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let runtime = format!("runtime-dir = \"{}/run\"\n", open.path().display());
+    let (code, told) = check("clock = \"system\"\nsched = \"fifo:50\"\nport = 123\n");
+    assert_eq!(code, 0, "{told}");
+    for part in ["needs CAP_SYS_TIME", "needs CAP_SYS_NICE", "CAP_NET_BIND_SERVICE", "is not known here"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    for (text, part) in [
+        (format!("record = \"{}/a.rec\"\n", open.path().display()), "this user may not write into"),
+        (format!("log-measurements = \"peers\"\nlog-dir = \"{}/log\"\n", open.path().display()), "may not write into"),
+        (runtime, "cannot use the folder"),
+        ("user = \"root\"\n".to_owned(), "--user needs a start as root"),
+    ] {
+        let (code, told) = check(&text);
+        assert!(code == 2 && told.contains(part), "{text}: {told}");
+    }
 }

@@ -1,6 +1,8 @@
 //! `llts demo` as a user meets it, with real daemons: what it prints, how it ends, and that nothing of it stays behind.
 //! How well the nodes agree is shown in docs/measurements: here the machine may be busy.
 
+mod schemas;
+
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use schemas::holds;
 use serde_json::Value;
 
 /// A demo whose temporary folder is `temp`.
@@ -50,6 +53,7 @@ fn a_demo_ends_with_one_object_and_leaves_nothing_behind() {
     let output = demo(temp.path(), &["--nodes", "3", "--seconds", "8", "--json", "--seed", "1"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     let object: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    holds("demo", &object.to_string());
     for key in ["pairwise_rms_ns", "pairwise_max_ns", "ensemble_drift_ppb"] {
         assert!(object[key].is_f64(), "{key}: {}", object[key]);
     }

@@ -1,8 +1,8 @@
 //! Every command in the papers is run by a test, or marked as one that cannot be. A fence says of its lines what they
 //! are: `sh` is run here, `sh endless` is started here and ended, `sh one` is for one server of a cluster; `sh
-//! server` needs a server, a key or nodes elsewhere (those of OPERATING.md are run by `tools/package/run walk`), `sh
-//! long` takes minutes, `sh build` is cargo's. That the program understands the words of all of them, `cli::papers`
-//! sees to.
+//! server` needs a server, a key or nodes elsewhere (those of OPERATING.md are run by `tools/package/run walk`, of its
+//! `sh server package` and `sh server hand` one or the other), `sh long` takes minutes, `sh build` is cargo's or needs
+//! the internet. That the program understands the words of all of them, `cli::papers` sees to.
 //!
 //! What is run has a network, a /run and a folder of its own.
 
@@ -75,7 +75,9 @@ fn every_block_says_what_it_is() {
     for Block { place, info, .. } in &blocks {
         let words: Vec<&str> = info.split_whitespace().collect();
         let known = match words.as_slice() {
-            ["sh", rest @ ..] => rest.iter().all(|w| ["server", "one", "endless", "long", "build"].contains(w)),
+            ["sh", rest @ ..] => {
+                rest.iter().all(|w| ["server", "package", "hand", "one", "endless", "long", "build"].contains(w))
+            }
             [language, rest @ ..] => {
                 ["text", "toml", "json", "python", "rust"].contains(language) && rest.iter().all(|w| *w == "example")
             }

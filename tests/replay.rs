@@ -2,12 +2,14 @@
 //! with what the daemon itself said, and one sentence for a file that is damaged.
 
 mod daemons;
+mod schemas;
 
 use std::path::Path;
 use std::process::Output;
 
 use daemons::{Lab, llts, wait_for, worst_distance_ns};
 use nix::sys::signal::Signal;
+use schemas::holds;
 use serde_json::Value;
 
 fn replay(file: &Path, words: &[&str]) -> Output {
@@ -48,6 +50,7 @@ fn a_recording_of_real_daemons_is_replayed_under_every_algorithm_and_is_refused_
         assert!(first.status.success(), "{}: {}", entry.name, text(&first.stderr));
         assert_eq!(first.stdout, again.stdout, "{}: the same bytes each time", entry.name);
         let lines: Vec<Value> = text(&first.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        text(&first.stdout).lines().for_each(|line| holds("replay", line));
         let (summary, seconds) = lines.split_last().unwrap();
         let summary = &summary["summary"];
         assert_eq!(summary["algorithm"], entry.name);

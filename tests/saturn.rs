@@ -2,6 +2,7 @@
 //! packet leaves the machine and no clock is steered.
 
 mod namespaces;
+mod schemas;
 
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
@@ -20,6 +21,7 @@ use llts::unit::{RawTime, RealTime};
 use namespaces::Namespaces;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use schemas::holds;
 use serde_json::Value;
 
 const KEY: &str = "a key of the tests";
@@ -64,7 +66,9 @@ impl Daemon {
     /// The next JSON object of this kind.
     fn event(&self, kind: &str) -> Value {
         loop {
-            let object: Value = serde_json::from_str(&self.line()).expect("JSON was asked for");
+            let line = self.line();
+            holds("saturn", &line);
+            let object: Value = serde_json::from_str(&line).expect("JSON was asked for");
             if object["event"] == kind {
                 return object;
             }

@@ -146,7 +146,10 @@ fn a_terminal_shows_peers_in_any_size_and_order_and_is_given_back() {
     assert!(closer.contains("observer: it only observes") && closer.contains("stamps "), "{closer}");
     tmux.keys(&["Up"]);
     tmux.until("the other one", |screen| screen.contains("db2 at 127.0.0.1:") && screen.contains("now"));
-    tmux.keys(&["q", "?"]);
+    tmux.keys(&["q"]);
+    tmux.until("the table", |screen| screen.contains("OFFSET OVER TIME"));
+    panels(&tmux);
+    tmux.keys(&["?"]);
     tmux.until("the help", |screen| screen.contains("a bound is a promise"));
     tmux.keys(&["Escape"]);
     tmux.until("the table", |screen| screen.contains("OFFSET OVER TIME"));
@@ -171,6 +174,33 @@ fn a_terminal_shows_peers_in_any_size_and_order_and_is_given_back() {
     tmux.until("the shell", |screen| screen.contains("shell>"));
     tmux.line("clear; echo code $?");
     tmux.is_given_back();
+}
+
+/// What is seen in place of the peers, in a common window and in a tiny one.
+fn panels(tmux: &Tmux) {
+    tmux.keys(&["m"]);
+    let skews = tmux.until("the matrix", |screen| screen.contains("SKEW: row minus column"));
+    // The first is the node's own, at the top of the screen.
+    let line = skews.lines().rfind(|line| line.starts_with("db1")).unwrap();
+    // The observer does not count: two clocks, and the own one against itself is a point.
+    assert!(line.contains('·') && line.ends_with('s') && !skews.contains("db3"), "{skews}");
+    tmux.keys(&["l"]);
+    let counts = |screen: &str| screen.lines().any(|line| line.starts_with("path delay") && line.contains(" us"));
+    let latencies = tmux.until("latencies that were measured", counts);
+    for name in ["turn-around", "ring", "P50", "P99", "MAX"] {
+        assert!(latencies.contains(name), "{name}: {latencies}");
+    }
+    tmux.resize(40, 8);
+    tmux.until("they are small", |screen| screen.lines().count() == 8 && screen.contains("path delay"));
+    tmux.keys(&["e"]);
+    tmux.until("events in a small window", |screen| screen.contains("EVENTS, the newest first"));
+    tmux.resize(3, 2);
+    tmux.resize(100, 20);
+    let events = tmux.until("events", |screen| screen.contains("runs as db1 of cluster default"));
+    assert!(events.contains(" ago  ") && events.contains("peer db2 ("), "{events}");
+    assert!(events.contains("q back  ? help  arrows move  m skews  l latencies  e events"), "{events}");
+    tmux.keys(&["Escape"]);
+    tmux.until("the table again", |screen| screen.contains("OFFSET OVER TIME"));
 }
 
 #[test]

@@ -331,7 +331,7 @@ _llts() {
             return 0
             ;;
         llts__subcmd__check__subcmd__config)
-            opts="-h --help"
+            opts="-h --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1231,7 +1231,7 @@ _llts() {
             return 0
             ;;
         llts__subcmd__waitsync)
-            opts="-h --bound --timeout --socket --runtime-dir --help"
+            opts="-h --bound --timeout --json --socket --runtime-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

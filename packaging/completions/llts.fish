@@ -91,7 +91,7 @@ complete -c llts -n "__fish_llts_needs_command" -l log-measurements-format -d 'F
 jsonl\t''"
 complete -c llts -n "__fish_llts_needs_command" -l log-interval -d 'Time between two lines of the logs peers and tracking' -r
 complete -c llts -n "__fish_llts_needs_command" -l log-dir -d 'Folder of measurement logs; SIGHUP opens their files again, for logrotate [default: /var/log/llts for root, else log in the state folder]' -r -F
-complete -c llts -n "__fish_llts_needs_command" -l log-level -d 'What to log: error, warn, info, debug or trace' -r
+complete -c llts -n "__fish_llts_needs_command" -l log-level -d 'What to log: off, error, warn, info, debug or trace' -r
 complete -c llts -n "__fish_llts_needs_command" -l log-format -d 'Form of log lines: text for people, journal for systemd\'s, json for programs; auto is journal where standard error is the journal' -r -f -a "auto\t''
 text\t''
 journal\t''
@@ -192,6 +192,7 @@ complete -c llts -n "__fish_llts_using_subcommand waitsync" -l bound -d 'The bou
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l timeout -d 'For how long' -r
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l socket -d 'The node\'s status socket [default: the only one in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l runtime-dir -d 'Folder to look for status sockets in [default: that of this user, then that of the system]' -r -F
+complete -c llts -n "__fish_llts_using_subcommand waitsync" -l json -d 'Print one JSON object'
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -s h -l help -d 'Print help'
 complete -c llts -n "__fish_llts_using_subcommand release-clock" -l drift-file -d 'Where the node keeps the oscillator\'s drift [default: drift in the state folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand release-clock" -l state-dir -d 'Folder for what is to survive a restart [default: /var/lib/llts for root, else the user\'s own]' -r -F
@@ -199,6 +200,7 @@ complete -c llts -n "__fish_llts_using_subcommand release-clock" -s h -l help -d
 complete -c llts -n "__fish_llts_using_subcommand keygen" -l id -d 'The number by which packets name the key' -r
 complete -c llts -n "__fish_llts_using_subcommand keygen" -l out -d 'Write it to a new file that only its owner can read [default: standard output]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand keygen" -s h -l help -d 'Print help'
+complete -c llts -n "__fish_llts_using_subcommand check-config" -l json -d 'Print one JSON object'
 complete -c llts -n "__fish_llts_using_subcommand check-config" -s h -l help -d 'Print help'
 complete -c llts -n "__fish_llts_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c llts -n "__fish_llts_using_subcommand sim" -l explain -d 'Show a scenario as it is written, and its linear limit' -r
@@ -317,7 +319,7 @@ complete -c llts -n "__fish_llts_using_subcommand run" -l log-measurements-forma
 jsonl\t''"
 complete -c llts -n "__fish_llts_using_subcommand run" -l log-interval -d 'Time between two lines of the logs peers and tracking' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l log-dir -d 'Folder of measurement logs; SIGHUP opens their files again, for logrotate [default: /var/log/llts for root, else log in the state folder]' -r -F
-complete -c llts -n "__fish_llts_using_subcommand run" -l log-level -d 'What to log: error, warn, info, debug or trace' -r
+complete -c llts -n "__fish_llts_using_subcommand run" -l log-level -d 'What to log: off, error, warn, info, debug or trace' -r
 complete -c llts -n "__fish_llts_using_subcommand run" -l log-format -d 'Form of log lines: text for people, journal for systemd\'s, json for programs; auto is journal where standard error is the journal' -r -f -a "auto\t''
 text\t''
 journal\t''

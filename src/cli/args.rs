@@ -224,7 +224,7 @@ pub(super) struct RunArgs {
     /// log in the state folder]
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
-    /// What to log: error, warn, info, debug or trace
+    /// What to log: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = quantity::log_filter)]
     pub log_level: String,
     /// Form of log lines: text for people, journal for systemd's, json for programs; auto is journal where standard
@@ -329,6 +329,9 @@ pub(super) struct WaitsyncArgs {
     /// For how long
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = positive_span_ns)]
     pub timeout: i64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub node: NodeArgs,
 }
@@ -350,6 +353,9 @@ pub(super) struct CheckConfigArgs {
     /// The file
     #[arg(default_value = layers::DEFAULT_FILE)]
     pub file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `llts completions`.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::report::{ClockView, Status};
+use crate::report::{ClockView, LatencyStatus, Status, Told};
 
 /// The longest document that is read, bytes.
 const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -48,6 +48,16 @@ pub(super) fn status(path: &Path, patience: Duration) -> Result<(String, Status)
 /// The `clock` document.
 pub(super) fn clock(path: &Path, patience: Duration) -> Result<ClockView, AskError> {
     understood(&ask(path, "clock", patience)?, path)
+}
+
+/// The percentiles of a node's latencies since its start, as old as the last time that it was asked for them.
+pub(super) fn latencies(path: &Path, patience: Duration) -> Result<Vec<LatencyStatus>, AskError> {
+    understood(&ask(path, "latencies", patience)?, path)
+}
+
+/// What has happened to a node.
+pub(super) fn events(path: &Path, patience: Duration) -> Result<Told, AskError> {
+    understood(&ask(path, "events", patience)?, path)
 }
 
 /// True if somebody listens at `path`.

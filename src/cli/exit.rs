@@ -11,8 +11,10 @@ pub(super) enum Failure {
     Usage(String),
     /// It could not be done.
     Runtime(anyhow::Error),
-    /// It was done, and what it found is over the threshold that it was given: the output has said so.
+    /// It was done, and what it found is over the threshold or the time that it was given: the output has said so.
     Over,
+    /// It was done, and what it found is wrong or can never be: the output has said so.
+    Never,
     /// A signal of this number ended it.
     Interrupted(i32),
     /// Whoever read the output has heard enough.
@@ -27,6 +29,17 @@ impl Failure {
         Failure::Usage(error.to_string())
     }
 
+    /// What it is, in a sentence; empty if the output has said it.
+    pub fn sentence(&self) -> String {
+        match self {
+            Failure::Usage(sentence) => sentence.clone(),
+            Failure::Runtime(error) => format!("{error:#}"),
+            Failure::Over | Failure::Never | Failure::Interrupted(_) | Failure::Unheard | Failure::Told => {
+                String::new()
+            }
+        }
+    }
+
     /// Says what there is to say, and the exit code.
     pub fn report(self) -> ExitCode {
         match self {
@@ -39,6 +52,7 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Failure::Over => ExitCode::FAILURE,
+            Failure::Never => ExitCode::from(2),
             Failure::Interrupted(signal) => ExitCode::from(128u8.wrapping_add(signal as u8)),
             Failure::Unheard | Failure::Told => ExitCode::SUCCESS,
         }

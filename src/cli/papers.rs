@@ -169,7 +169,10 @@ fn further(page: &str) -> &'static str {
              .SH SIGNS AND UNITS\nAn offset is local minus the other: positive means that the local clock is ahead. \
              sigma is one standard deviation, an estimate; bound is a promise. JSON has nanoseconds and parts per \
              billion, metrics have seconds.\n\
-             .SH FILES\n/etc/llts/llts.toml, /etc/llts/keys, /run/llts (sockets), /var/lib/llts (state)\n\
+             .SH FILES\n/etc/llts/llts.toml, /etc/llts/keys, /run/llts (sockets), /var/lib/llts (state)\n.PP\n\
+             /usr/share/doc/llts: OPERATING.md (install, keys, upgrades, symptoms, taking it away), METRICS.md (what \
+             every counter and metric is, and when to look at it), CONTAINERS.md, SECURITY.md, schemas of every \
+             JSON\n\
              .SH SEE ALSO\n.BR llts.toml (5)\n"
         }
         "llts-peers" | "llts-status" => {
@@ -201,6 +204,9 @@ fn further(page: &str) -> &'static str {
              .TP\nEnter\na closer look at the chosen peer, and back\n\
              .TP\nn, s, o, b, d\norder by name, state, offset, bound or delay; the same key again turns the order \
              round\n\
+             .TP\nm\nhow far every two clocks are apart, row minus column, and back\n\
+             .TP\nl\nlatencies: percentiles of what takes time since the node was started, and back\n\
+             .TP\ne\nwhat has happened, the newest first, and back\n\
              .TP\np, space\neverything stands still, or goes on; nothing is lost meanwhile\n\
              .TP\n?, h\nhelp\n\
              .TP\nq, Esc\nback, or quit; Ctrl\\-C quits at once\n\
@@ -288,6 +294,51 @@ fn the_example_of_the_man_page_is_a_configuration() {
     let args::Command::Run(args) = args::read_around(words, &Surroundings::default()).unwrap() else { panic!() };
     let settings = run::settings_here(&args).map_err(exit::Failure::report).unwrap();
     assert_eq!(settings.peers, ["db1:4123", "db2:4123", "db3:4123"]);
+}
+
+#[test]
+fn the_example_for_kubernetes_speaks_of_options_and_commands_that_exist() {
+    let text = std::fs::read_to_string(root().join("docs/kubernetes/llts.yaml")).unwrap();
+    let run = args::command().find_subcommand("run").unwrap().clone();
+    let known: Vec<String> = keys(&run).into_iter().map(|arg| variable(name(arg))).collect();
+    let mut words = vec!["llts".to_owned(), "run".to_owned()];
+    let mut given = 0;
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        if let Some(rest) = line.split("name: ").nth(1).filter(|rest| rest.starts_with("LLTS_")) {
+            let option = rest.split([',', ' ']).next().unwrap();
+            assert!(known.iter().any(|known| known == option), "{option} is no option");
+            if let Some(value) = rest.split("value: \"").nth(1) {
+                let long = option["LLTS_".len()..].to_lowercase().replace('_', "-");
+                words.push(format!("--{long}={}", value.split('"').next().unwrap()));
+            }
+            given += 1;
+        }
+        if let Some(command) = line.split("command: [").nth(1) {
+            let words = command.split('"').skip(1).step_by(2);
+            args::command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            given += 1;
+        }
+    }
+    args::command().try_get_matches_from(words).unwrap();
+    assert!(given >= 9, "{given} options and commands were found");
+}
+
+#[test]
+fn every_command_that_prints_json_has_a_schema_and_there_is_no_other() {
+    let command = args::command();
+    let prints = |command: &&Command| command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+    let mut names: Vec<&str> = command.get_subcommands().filter(prints).map(Command::get_name).collect();
+    names.sort_unstable();
+    let folder = root().join("docs/schema");
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut schemas: Vec<String> =
+        files.filter_map(|name| name.strip_suffix(".schema.json").map(str::to_owned)).collect();
+    schemas.sort_unstable();
+    assert_eq!(schemas, names);
+    let index = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    for name in names {
+        assert!(index.contains(&format!("[{name}]({name}.schema.json)")), "docs/schema/README.md does not list {name}");
+    }
 }
 
 #[test]

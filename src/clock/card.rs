@@ -92,12 +92,11 @@ pub enum CardError {
     },
 }
 
-/// Asks the driver of `device` for transmit stamps of everything and receive stamps of as much as it gives. With
-/// `may_set` false nothing is changed, and only what is set already is used.
+/// Whether the card of `device` can stamp at all, without changing anything: the number of its clock.
 ///
 /// # Errors
-/// [`CardError`], a sentence each; the card is then as it was.
-pub fn negotiate(driver: &mut dyn NicDriver, device: &str, may_set: bool) -> Result<Card, CardError> {
+/// [`CardError::NoDevice`], [`CardError::Unable`] or [`CardError::Refused`].
+pub fn examine(driver: &mut dyn NicDriver, device: &str) -> Result<u32, CardError> {
     let unable = |lacks| CardError::Unable { device: device.to_owned(), lacks };
     let ability = driver.ability(device).map_err(|error| match error.raw_os_error() {
         Some(libc::ENODEV) => CardError::NoDevice(device.to_owned()),
@@ -107,7 +106,17 @@ pub fn negotiate(driver: &mut dyn NicDriver, device: &str, may_set: bool) -> Res
     if !ability.card_transmit() {
         return Err(unable("its driver offers kernel stamps at most"));
     }
-    let phc = ability.phc.ok_or_else(|| unable("its card has no clock that can be read"))?;
+    ability.phc.ok_or_else(|| unable("its card has no clock that can be read"))
+}
+
+/// Asks the driver of `device` for transmit stamps of everything and receive stamps of as much as it gives. With
+/// `may_set` false nothing is changed, and only what is set already is used.
+///
+/// # Errors
+/// [`CardError`], a sentence each; the card is then as it was.
+pub fn negotiate(driver: &mut dyn NicDriver, device: &str, may_set: bool) -> Result<Card, CardError> {
+    let phc = examine(driver, device)?;
+    let unable = |lacks| CardError::Unable { device: device.to_owned(), lacks };
     // Drivers without this question exist; they are set blindly and left so.
     let found = driver.config(device).ok();
     let card = |config: StampConfig, before: Option<StampConfig>, borrowed: bool| Card {

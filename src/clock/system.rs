@@ -13,8 +13,8 @@
 //!
 //! What the kernel still has to slew for a daemon that was here before (the offset of its loop, an adjtime(3)) outlives
 //! that daemon, and the loop being switched off. It is taken back with the first command, and whenever somebody was at
-//! the clock. The share of the second that has begun goes on all the same, up to 25 ms, unless the kernel forgets all of
-//! it, as it does whenever the clock is set: so where there is something left, the clock is set, by nothing.
+//! the clock. The share of the second that has begun goes on all the same, up to 25 ms, unless the kernel forgets all
+//! of it, as it does whenever the clock is set: so where there is something left, the clock is set, by nothing.
 //!
 //! A leap second that is announced is the kernel's to take: it sets REALTIME at the end of the UTC day, and its TAI
 //! offset with it, by which a leap is told from a setting of the clock by somebody. This program never writes that

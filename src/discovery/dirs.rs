@@ -7,7 +7,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Uid, geteuid};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, Uid, faccessat, geteuid};
 
 /// The two folders of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +105,23 @@ pub fn prepare_dir_for(path: &Path, user: u32, group: u32) -> Result<(), DirErro
     }
 }
 
+/// What [`prepare_dir`] would say to `user` of the folder `path`, without making anything.
+///
+/// # Errors
+/// One sentence, see [`DirError`].
+pub fn examine_dir(path: &Path, user: u32) -> Result<(), DirError> {
+    let access = |error| DirError::Access { path: path.to_path_buf(), error };
+    match fs::symlink_metadata(path) {
+        Ok(found) => return judge(path, &found, user),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(access(error)),
+        Err(_) => {}
+    }
+    // The lowest folder that is there must let this process make the others.
+    let above = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("."));
+    faccessat(AT_FDCWD, above, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
+        .map_err(|errno| access(errno.into()))
+}
+
 fn check(path: &Path, user: u32) -> Result<(), DirError> {
     let access = |error| DirError::Access { path: path.to_path_buf(), error };
     match DirBuilder::new().recursive(true).mode(0o700).create(path) {
@@ -111,7 +129,10 @@ fn check(path: &Path, user: u32) -> Result<(), DirError> {
         Ok(()) | Err(_) => {}
     }
     // Not followed: in /tmp a link may be somebody else's.
-    let found = fs::symlink_metadata(path).map_err(access)?;
+    judge(path, &fs::symlink_metadata(path).map_err(access)?, user)
+}
+
+fn judge(path: &Path, found: &fs::Metadata, user: u32) -> Result<(), DirError> {
     let owner = found.uid();
     if !found.is_dir() {
         Err(DirError::NotADirectory { path: path.to_path_buf() })

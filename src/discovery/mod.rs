@@ -11,12 +11,12 @@ mod mdns;
 mod names;
 pub mod srv;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-pub use dirs::{DirError, Dirs, prepare_dir, prepare_dir_for};
+pub use dirs::{DirError, Dirs, examine_dir, prepare_dir, prepare_dir_for};
 pub use local::LocalError;
 pub use local_key::{LOCAL_KEY_ID, LocalKeyError, load_or_create_local_key, local_key_path};
 pub use names::{PeerNameError, StaticPeer};
@@ -209,8 +209,24 @@ impl Discovery {
                 offered.insert(candidate.address, candidate);
             }
         }
+        // One list of names serves all servers: who listens on every address is behind each of its own.
+        let may_be_own = |address: &SocketAddr| address.port() == self.listen.port();
+        if self.listen.ip().is_unspecified() && offered.keys().any(may_be_own) {
+            let own = addresses_of_this_machine();
+            offered.retain(|address, _| !(may_be_own(address) && own.contains(&address.ip().to_canonical())));
+        }
         offered
     }
+}
+
+/// Every address of this machine as it is now; none if the system does not say.
+fn addresses_of_this_machine() -> BTreeSet<IpAddr> {
+    let ip = |entry: nix::ifaddrs::InterfaceAddress| {
+        let address = entry.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    nix::ifaddrs::getifaddrs().map(|all| all.filter_map(ip).collect()).unwrap_or_default()
 }
 
 /// Whether a datagram from a socket bound to `listen` can go to `to`, as far as the two addresses tell.
@@ -272,6 +288,19 @@ mod tests {
         let after = nodes[0].poll(1);
         assert_eq!((after.added.len(), addresses(&after.removed)), (0, vec!["127.0.0.1:8082".into()]));
         assert_eq!(nodes[0].poll(2), Changes::default(), "the same news is told once");
+    }
+
+    #[test]
+    fn a_node_that_listens_on_every_address_is_none_of_its_peers_by_whichever_of_its_own_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for listen in ["0.0.0.0:8080", "[::]:8080"] {
+            let config = config(8080, "me", dir.path());
+            let peers = "127.0.0.1:8080,127.0.0.1:8081,192.0.2.1:8080";
+            let peers = StaticPeer::parse_list([peers]).unwrap();
+            let config = Config { listen: listen.parse().unwrap(), peers, mdns: false, ..config };
+            let (mut me, _) = Discovery::start(config).unwrap();
+            assert_eq!(addresses(&me.poll(0).added), ["127.0.0.1:8081", "192.0.2.1:8080"], "{listen}");
+        }
     }
 
     #[test]

@@ -497,7 +497,8 @@ fn governor(facts: &Facts) -> Finding {
     if governors.is_empty() {
         return note(
             "governor",
-            "the kernel shows no frequency governor here (a virtual machine?): whether CPUs change their speed is not known",
+            "the kernel shows no frequency governor here (a virtual machine?): whether CPUs change their speed is not \
+             known",
         );
     }
     let list = governors.join(", ");

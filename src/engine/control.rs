@@ -25,6 +25,7 @@ use super::log_limit::{LogLimit, TELLING};
 use super::machine::MachineWatch;
 use super::measuring::Measuring;
 use super::notes::Note;
+use super::recollection::Recollection;
 use super::reload::Reloading;
 use super::service::Service;
 use super::status_socket::StatusSocket;
@@ -76,6 +77,7 @@ pub(super) struct Control {
     lines: Lines,
     addresses: BTreeMap<SocketAddr, String>,
     endpoint: Option<Endpoint>,
+    recollection: Recollection,
     service: Service,
     collecting: Option<Collecting>,
     /// When histograms were last asked for.
@@ -106,7 +108,8 @@ const CLOCK_SET: Token = Token(2);
 const STATUS: Token = Token(3);
 /// Notes are looked for this often.
 const TURN: Duration = Duration::from_millis(250);
-/// With an endpoint for monitoring, histograms are asked for this often, ns: however often it is read.
+/// With an endpoint for monitoring, and while somebody asks for them at the socket, histograms are asked for this
+/// often, ns: however often they are read.
 const COLLECT_INTERVAL_NS: i64 = 1_000_000_000;
 /// Histograms that have not come by then are given up, ns.
 const LATENCIES_PATIENCE_NS: i64 = 2_000_000_000;
@@ -170,6 +173,7 @@ impl Control {
             lines,
             addresses: BTreeMap::new(),
             endpoint,
+            recollection: Recollection::new(monotonic_now()),
             service,
             collecting: None,
             collected_ns: monotonic_now(),
@@ -243,6 +247,7 @@ impl Control {
             if let Some(keeper) = &mut self.keeper {
                 keeper.keep(&self.answers.node_view(), now_ns);
             }
+            self.recollection.look(now_ns, &self.answers);
             self.collect_latencies(now_ns);
             self.service.watch(now_ns, self.answers.pulse());
             self.tell_hidden(now_ns, false);
@@ -273,9 +278,11 @@ impl Control {
                 DISCOVERY => {}
                 CLOCK_SET => self.machine.clock_set(now_ns),
                 token => {
-                    let (answers, registry) = (&mut self.answers, self.poll.registry());
+                    let (answers, past, registry) = (&self.answers, &mut self.recollection, self.poll.registry());
+                    let mut answer =
+                        |question: &str| answers.answer(question).or_else(|| past.answer(question, now_ns));
                     if let Some(socket) = &mut self.socket {
-                        socket.on_ready(token, registry, now_ns, &mut |question| answers.answer(question));
+                        socket.on_ready(token, registry, now_ns, &mut answer);
                     }
                 }
             }
@@ -325,6 +332,7 @@ impl Control {
 
     fn take_notes(&mut self) {
         while let Ok(note) = self.lines.notes.try_recv() {
+            self.recollection.note(&note);
             if let (Some(endpoint), Some((gravity, text))) = (&self.endpoint, note.sentence()) {
                 endpoint.tell(gravity, text);
             }
@@ -425,7 +433,8 @@ impl Control {
 
     /// Asks both threads for their histograms when somebody wants them, and takes them when they have come.
     fn collect_latencies(&mut self, now_ns: i64) {
-        let due = self.endpoint.is_some() && now_ns - self.collected_ns >= COLLECT_INTERVAL_NS;
+        let regularly = self.endpoint.is_some() || self.recollection.wants_latencies(now_ns);
+        let due = regularly && now_ns - self.collected_ns >= COLLECT_INTERVAL_NS;
         if self.collecting.is_none() && (self.print_wanted || due) {
             self.ask_for_latencies(now_ns);
         }
@@ -461,6 +470,7 @@ impl Control {
 
     fn take_latencies(&mut self, mut hot: Box<HotLatencies>, mut discipline: Box<DisciplineLatencies>) {
         self.unprinted.merge(&hot, &discipline);
+        self.recollection.add(&hot, &discipline);
         if let Some(endpoint) = &self.endpoint {
             endpoint.add(&hot, &discipline);
         }
@@ -503,14 +513,19 @@ enum Ended {
     ByThread,
 }
 
+/// So many peers, as people say it.
+fn peers(count: u16) -> String {
+    if count == 1 { "1 peer".to_owned() } else { format!("{count} peers") }
+}
+
 fn log_state(from: NodeState, to: NodeState, used: u16) {
     let (from, name) = (from.as_str(), to.as_str());
     match to {
         NodeState::Acquire if used == 0 => info!("{from} -> {name}: somebody is heard; closing in"),
-        NodeState::Acquire => info!("{from} -> {name}: closing in on {used} peers"),
-        NodeState::Track => info!("{from} -> {name}: in agreement with {used} peers"),
+        NodeState::Acquire => info!("{from} -> {name}: closing in on {}", peers(used)),
+        NodeState::Track => info!("{from} -> {name}: in agreement with {}", peers(used)),
         NodeState::Holdover if used > 0 => {
-            warn!("{from} -> {name}: the references are gone; {used} peers go on agreeing among themselves");
+            warn!("{from} -> {name}: the references are gone; the {} left go on without them", peers(used));
         }
         NodeState::Holdover => {
             warn!("{from} -> {name}: no peer to follow; the clock runs on at its last rate and the bound grows")

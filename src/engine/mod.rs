@@ -16,7 +16,9 @@ mod machine;
 mod measuring;
 mod notes;
 mod poll_mode;
+mod preflight;
 mod privileges;
+mod recollection;
 mod release;
 mod reload;
 mod ring;
@@ -31,6 +33,7 @@ mod tickets;
 mod watch;
 
 pub use logging::begin as begin_logging;
+pub use preflight::{Preflight, preflight};
 pub use release::{ReleasePlaces, release_clock};
 pub use reload::{Configuration, LIVE_OPTIONS, Reread};
 pub use settings::{ClockChoice, KeySource, LogFormat, Measurements, OnConflict, PollMode, Settings, Timestamps};

@@ -42,7 +42,8 @@ impl Service {
 
     /// How the node is doing.
     pub fn state(&self, state: NodeState, used: u16) {
-        tell(&[NotifyState::Status(&format!("{}, {used} peers used", state.as_str()))]);
+        let plural = if used == 1 { "" } else { "s" };
+        tell(&[NotifyState::Status(&format!("{}, {used} peer{plural} used", state.as_str()))]);
     }
 
     /// The node is ending.

@@ -162,17 +162,7 @@ pub fn set_up(machine: &mut dyn Machine, wanted: &Wanted<'_>) -> Result<Stamping
     if !demanded && wanted.timestamps != Timestamps::Auto {
         return Ok(stamping);
     }
-    let mut devices: Vec<String> = Vec::new();
-    for interface in interfaces(machine, wanted) {
-        for device in machine.beneath(&interface) {
-            if !devices.contains(&device) {
-                devices.push(device);
-            }
-        }
-    }
-    if devices.is_empty() && demanded {
-        return Err(StampingError::NoInterface(wanted.listen));
-    }
+    let devices = devices(machine, wanted)?;
     let named = demanded || !wanted.interfaces.is_empty();
     let mut clocks: Vec<(PathBuf, Box<dyn CardClock>, Vec<u32>)> = Vec::new();
     let mut refusals = Vec::new();
@@ -221,6 +211,40 @@ pub fn set_up(machine: &mut dyn Machine, wanted: &Wanted<'_>) -> Result<Stamping
     let clocks = clocks.into_iter().map(|(_, clock, devices)| (clock, devices)).collect();
     stamping.cards = Cards::new(clocks, alone);
     Ok(stamping)
+}
+
+/// Whether [`set_up`] would refuse what is wanted, as far as can be known without touching a card.
+///
+/// # Errors
+/// [`StampingError`] as from [`set_up`].
+pub fn foresee(machine: &mut dyn Machine, wanted: &Wanted<'_>) -> Result<(), StampingError> {
+    if wanted.timestamps != Timestamps::Hardware {
+        return Ok(());
+    }
+    let mut refusals = Vec::new();
+    for device in devices(machine, wanted)? {
+        match card::examine(machine, &device) {
+            Ok(_) => return Ok(()),
+            Err(refusal) => refusals.push(refusal.to_string()),
+        }
+    }
+    Err(StampingError::Refused(refusals.join("; ")))
+}
+
+/// The devices that packets of this node take.
+fn devices(machine: &dyn Machine, wanted: &Wanted<'_>) -> Result<Vec<String>, StampingError> {
+    let mut devices: Vec<String> = Vec::new();
+    for interface in interfaces(machine, wanted) {
+        for device in machine.beneath(&interface) {
+            if !devices.contains(&device) {
+                devices.push(device);
+            }
+        }
+    }
+    if devices.is_empty() && wanted.timestamps == Timestamps::Hardware {
+        return Err(StampingError::NoInterface(wanted.listen));
+    }
+    Ok(devices)
 }
 
 /// Why one device does not stamp.

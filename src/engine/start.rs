@@ -25,12 +25,13 @@ use super::machine::MachineWatch;
 use super::measuring::Measuring;
 use super::notes::notes;
 use super::poll_mode::{self, Chosen};
+use super::preflight::preflight;
 use super::privileges::{self, Needs, Plan};
 use super::reload::{Configuration, Reloading, Reread};
 use super::ring::ring;
 use super::snapshot::NodeSnapshot;
 use super::stamping::{self, ShownCard, Stamping, Wanted};
-use super::{ClockChoice, KeySource, OnConflict, PollMode, Settings, Timestamps};
+use super::{ClockChoice, KeySource, PollMode, Settings, Timestamps};
 use super::{logging, reload};
 use crate::clock::{Clock, Commands, Machine, Oscillator, Rivals, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
 use crate::discovery::{self, Dirs, Discovery, StaticPeer, prepare_dir, prepare_dir_for};
@@ -101,6 +102,7 @@ fn start(
     if let Some(file) = file {
         info!("options are read from {}", file.display());
     }
+    preflight(&settings).allowed()?;
     let account = account(&settings)?;
     let usual = Dirs::of_this_user();
     let (runtime_dir, runtime_usable) = runtime_dir(&settings, usual.runtime, account.as_ref());
@@ -128,10 +130,10 @@ fn start(
     let (mut clock, oscillator) = open_clock(settings.clock, epoch_raw_ns)?;
     let steers_system = settings.clock == ClockChoice::System && settings.role == Role::Peer;
     if steers_system {
-        meet_rivals(settings.on_conflict)?;
+        meet_rivals();
     }
     let record = open_record(settings.record.as_deref(), &settings)?;
-    let chosen = choose_mode(&settings)?;
+    let chosen = choose_mode(&settings);
     tune(&socket, &chosen, settings.cpu);
     let locks_memory = settings.mlock && lock_memory();
     let needs =
@@ -328,7 +330,8 @@ fn keys_of(settings: &Settings, runtime_dir: &Path) -> anyhow::Result<reload::Ke
     reload::keys(&settings.keys, &settings.cluster, settings.listen.ip(), runtime_dir)
 }
 
-fn account(settings: &Settings) -> anyhow::Result<Option<Account>> {
+/// The user that the process is to become.
+pub(super) fn account(settings: &Settings) -> anyhow::Result<Option<Account>> {
     let Some(name) = &settings.user else { return Ok(None) };
     caps::account(name).map(Some).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => StartError::NoUser(name.clone()).into(),
@@ -346,15 +349,24 @@ fn prepare(path: &Path, account: Option<&Account>) -> Result<(), discovery::DirE
 
 fn set_up_cards(settings: &Settings, listen: SocketAddr, peers: &[StaticPeer]) -> anyhow::Result<Stamping> {
     let known: Vec<_> = peers.iter().filter_map(StaticPeer::literal).collect();
-    let wanted = Wanted {
+    Ok(stamping::set_up(&mut KernelNics, &wanted_stamps(settings, listen, peers.len(), &known))?)
+}
+
+/// The stamps that a node wants which has so many peers, some of `known` addresses.
+pub(super) fn wanted_stamps<'a>(
+    settings: &'a Settings,
+    listen: SocketAddr,
+    peers: usize,
+    known: &'a [SocketAddr],
+) -> Wanted<'a> {
+    Wanted {
         timestamps: settings.timestamps,
         interfaces: &settings.interfaces,
         phc: settings.phc.as_deref(),
         listen,
-        peers: &known,
-        more_peers: known.len() < peers.len() || settings.discovery,
-    };
-    Ok(stamping::set_up(&mut KernelNics, &wanted)?)
+        peers: known,
+        more_peers: known.len() < peers || settings.discovery,
+    }
 }
 
 /// The stamps to ask the kernel for.
@@ -518,16 +530,11 @@ fn open_endpoint(address: Option<SocketAddr>, answers: &Answers, plan: &Plan) ->
 }
 
 /// Says which other time daemons run, before they and this node pull at one clock.
-fn meet_rivals(on_conflict: OnConflict) -> Result<(), StartError> {
+fn meet_rivals() {
     let rivals = Rivals::of_this_machine();
-    if rivals.is_empty() {
-        return Ok(());
+    if !rivals.is_empty() {
+        warn!("{rivals}: if it steers the system clock too, the two will pull at it; stop it, or use --clock virtual");
     }
-    if on_conflict == OnConflict::Refuse {
-        return Err(StartError::Rivals(rivals.to_string()));
-    }
-    warn!("{rivals}: if it steers the system clock too, the two will pull at it; stop it, or use --clock virtual");
-    Ok(())
 }
 
 /// The rate of a warm start: nothing is known yet but how the oscillator runs.
@@ -543,7 +550,7 @@ fn open_record(path: Option<&Path>, settings: &Settings) -> anyhow::Result<Optio
 }
 
 /// The folder of the measurement logs.
-fn log_dir(settings: &Settings, state_dir: &Path) -> PathBuf {
+pub(super) fn log_dir(settings: &Settings, state_dir: &Path) -> PathBuf {
     let usual = || if nix::unistd::geteuid().is_root() { "/var/log/llts".into() } else { state_dir.join("log") };
     settings.measurements.dir.clone().unwrap_or_else(usual)
 }
@@ -571,19 +578,13 @@ fn open_measuring(settings: &Settings, state_dir: &Path, plan: &Plan) -> anyhow:
     Ok(Some(measuring))
 }
 
-fn choose_mode(settings: &Settings) -> io::Result<Chosen> {
-    if let Some(cpu) = settings.cpu
-        && !rt::cpu_exists(cpu)
-    {
-        let text = format!("there is no CPU {cpu} on this machine: see /sys/devices/system/cpu/online for --cpu");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
+fn choose_mode(settings: &Settings) -> Chosen {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let chosen = poll_mode::choose(settings.poll_mode, settings.cpu, &rt::isolated_cpus(), cores);
     if chosen.mode == PollMode::Busy && settings.cpu.is_none() {
         warn!("busy polling on a core that others use is slower than blocking: name one with --cpu N");
     }
-    Ok(chosen)
+    chosen
 }
 
 fn socket_path(settings: &Settings, runtime_dir: &Path, usable: bool, port: u16) -> Option<PathBuf> {

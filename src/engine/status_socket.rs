@@ -1,6 +1,6 @@
-//! The status socket: a client sends one line (`status` or `clock`), gets one JSON document and the end of the stream.
-//! It can ask and nothing else. Clients, their patience and the length of a question are bounded, so no client can hold
-//! the daemon.
+//! The status socket: a client sends one line (`status`, `clock`, `latencies` or `events`), gets one JSON
+//! document and the end of the stream. It can ask and nothing else. Clients, their patience and the length of a
+//! question are bounded, so no client can hold the daemon.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Status;
 use crate::limits::{CHRONICLE_EVENTS, CHRONICLE_REFUSALS_NS};
 
 /// How bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gravity {
     /// As it should be again.
@@ -25,7 +25,7 @@ pub enum Gravity {
 }
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Happening {
     /// When, by the machine's clock, ns since 1970.
     pub at_unix_ns: i64,
@@ -36,12 +36,12 @@ pub struct Happening {
 }
 
 /// What happened, for whoever shows it.
-#[derive(Debug, Serialize)]
-pub struct Told<'a> {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
     /// Now, by the machine's clock, ns since 1970.
     pub now_unix_ns: i64,
     /// The oldest first.
-    pub happenings: &'a VecDeque<Happening>,
+    pub happenings: VecDeque<Happening>,
 }
 
 /// The latest happenings.
@@ -76,8 +76,8 @@ impl Chronicle {
 
     /// All that is kept.
     #[must_use]
-    pub fn told(&self, now_unix_ns: i64) -> Told<'_> {
-        Told { now_unix_ns, happenings: &self.happenings }
+    pub fn told(&self, now_unix_ns: i64) -> Told {
+        Told { now_unix_ns, happenings: self.happenings.clone() }
     }
 
     fn look_at_peers(&mut self, status: &Status, at_unix_ns: i64) {

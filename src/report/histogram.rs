@@ -3,10 +3,11 @@
 //! allocates; an empty set is made by whoever wants the numbers and swapped for the full one. Nothing here takes a
 //! time itself.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::human::span_text;
 use super::table::{Align, Table};
@@ -49,7 +50,7 @@ impl Latency {
         let known = |ns: u64| (!self.0.is_empty()).then_some(ns);
         let quantile = |q| known(self.0.value_at_quantile(q));
         LatencyStatus {
-            name,
+            name: Cow::Borrowed(name),
             count: self.0.len(),
             min_ns: known(self.0.min()),
             p50_ns: quantile(0.5),
@@ -88,10 +89,10 @@ pub(super) struct Cumulative {
 }
 
 /// The percentiles of one latency, right to one percent; null before anything was measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencyStatus {
     /// What is measured.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How often it was.
     pub count: u64,
     /// The shortest, ns.
@@ -358,7 +359,7 @@ mod tests {
         }
         let told = &latencies.status()[1];
         let numbers = [told.min_ns, told.p50_ns, told.p90_ns, told.p99_ns, told.p999_ns, told.max_ns];
-        assert_eq!((told.name, told.count), ("turn-around", 100));
+        assert_eq!((told.name.as_ref(), told.count), ("turn-around", 100));
         assert_eq!(numbers.map(Option::unwrap), [1, 50, 90, 99, 100, 100]);
     }
 

@@ -1,14 +1,30 @@
 //! What `llts top` knows and how it is looked at: the newest status, the past of every peer since the program began,
-//! the order, the chosen peer, whether time stands still. Knows no terminal.
+//! what it tells of its own past, the order, the chosen peer, whether time stands still. Knows no terminal.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use super::keys::{Order, Wish};
-use crate::report::{PeerStatus, Status};
+use super::keys::{Order, Panel, Wish};
+use crate::report::{LatencyStatus, PeerStatus, Status, Told};
 
 /// Samples kept of each peer: twenty minutes at one a second.
 pub(super) const SAMPLES: usize = 1_200;
+
+/// What a node tells of its past.
+pub(super) struct Past {
+    /// The percentiles of what takes time.
+    pub latencies: Vec<LatencyStatus>,
+    /// What has happened.
+    pub events: Told,
+}
+
+/// What was asked in one turn.
+pub(super) struct Answer {
+    /// How the node is doing, or why that is not known.
+    pub status: Result<Status, String>,
+    /// Its past, if it was asked for.
+    pub past: Option<Result<Past, String>>,
+}
 
 /// Everything to be shown.
 pub(super) struct Board {
@@ -16,6 +32,8 @@ pub(super) struct Board {
     pub status: Option<Status>,
     /// Why there is no newer one.
     pub fault: Option<String>,
+    /// What it tells of its past, or why it does not; none before it was asked.
+    pub past: Option<Result<Past, String>>,
     /// Time between two samples, ns.
     pub interval_ns: i64,
     /// Whether colours are wanted.
@@ -24,6 +42,10 @@ pub(super) struct Board {
     pub order: (Order, bool),
     /// A closer look at the chosen peer.
     pub close: bool,
+    /// What is seen in place of the peers.
+    pub panel: Option<Panel>,
+    /// Rows and columns that a panel is moved by: the view keeps it within what there is.
+    pub moved: usize,
     /// The meaning of keys is shown.
     pub help: bool,
     /// Samples taken since time stands still.
@@ -41,10 +63,13 @@ impl Board {
         Board {
             status: None,
             fault: None,
+            past: None,
             interval_ns,
             coloured,
             order: (Order::Name, false),
             close: false,
+            panel: None,
+            moved: 0,
             help: false,
             paused: None,
             chosen: None,
@@ -54,7 +79,8 @@ impl Board {
     }
 
     /// What the daemon answered, or why it did not.
-    pub fn take(&mut self, answer: Result<Status, String>) {
+    pub fn take(&mut self, answer: Answer) {
+        let Answer { status: answer, past } = answer;
         let offsets: BTreeMap<SocketAddr, Option<f64>> = match &answer {
             Ok(status) => status.peers.iter().map(|peer| (peer.address, peer.offset_ns)).collect(),
             Err(_) => BTreeMap::new(),
@@ -73,6 +99,9 @@ impl Board {
             *lag = (*lag + 1).min(SAMPLES);
             return;
         }
+        if past.is_some() {
+            self.past = past;
+        }
         match answer {
             Ok(status) => (self.status, self.fault) = (Some(status), None),
             Err(fault) => self.fault = Some(fault),
@@ -82,8 +111,15 @@ impl Board {
     /// Does what somebody wants.
     pub fn heed(&mut self, wish: Wish) {
         match wish {
+            Wish::Move(by) if self.panel.is_some() => self.moved = self.moved.saturating_add_signed(by as isize),
+            Wish::End(last) if self.panel.is_some() => self.moved = if last { usize::MAX / 2 } else { 0 },
             Wish::Move(by) => self.choose(|at| at.saturating_add_signed(by as isize)),
             Wish::End(last) => self.choose(|_| if last { usize::MAX } else { 0 }),
+            Wish::Show(panel) => {
+                self.panel = if self.panel == Some(panel) { None } else { Some(panel) };
+                (self.moved, self.close, self.help) = (0, false, false);
+            }
+            Wish::Closer if self.panel.is_some() => {}
             Wish::Closer => self.close = !self.close && self.chosen_row().is_some(),
             Wish::Pause => self.paused = if self.paused.is_some() { None } else { Some(0) },
             Wish::Help => self.help = !self.help,
@@ -92,13 +128,13 @@ impl Board {
         }
     }
 
-    /// Goes back from the help or a closer look; false if there was nothing to go back from.
+    /// Goes back from the help, a panel or a closer look; false if there was nothing to go back from.
     pub fn back(&mut self) -> bool {
         if self.help {
             self.help = false;
             return true;
         }
-        std::mem::take(&mut self.close)
+        self.panel.take().is_some() || std::mem::take(&mut self.close)
     }
 
     /// Whether time stands still.

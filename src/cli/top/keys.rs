@@ -17,6 +17,17 @@ pub(super) enum Order {
     Delay,
 }
 
+/// What is to be seen besides the peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Panel {
+    /// How far every two clocks are apart.
+    Skews,
+    /// Percentiles of what takes time.
+    Latencies,
+    /// What has happened.
+    Events,
+}
+
 /// What somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
@@ -32,6 +43,8 @@ pub(super) enum Wish {
     End(bool),
     /// A closer look at the chosen peer, or back.
     Closer,
+    /// This panel, or back to the peers.
+    Show(Panel),
     /// Everything stands still, or goes on.
     Pause,
     /// This order; if it is already, the other way round.
@@ -58,6 +71,9 @@ pub(super) fn wish(key: KeyEvent) -> Option<Wish> {
         KeyCode::Home | KeyCode::Char('g') => Wish::End(false),
         KeyCode::End | KeyCode::Char('G') => Wish::End(true),
         KeyCode::Enter => Wish::Closer,
+        KeyCode::Char('m') => Wish::Show(Panel::Skews),
+        KeyCode::Char('l') => Wish::Show(Panel::Latencies),
+        KeyCode::Char('e') => Wish::Show(Panel::Events),
         KeyCode::Char('p' | ' ') => Wish::Pause,
         KeyCode::Char('n') => Wish::Sort(Order::Name),
         KeyCode::Char('s') => Wish::Sort(Order::State),

@@ -9,13 +9,17 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Paragraph, Wrap};
 
 use super::board::{Board, SAMPLES};
 use super::keys::Order;
+use super::panels;
 use crate::report::{PeerStatus, Tracking, frequency_text, offset_text, span_text};
 
 /// What the keys mean, the most needed first.
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 12] = [
     ("q", "quit"),
     ("arrows", "choose"),
     ("enter", "closer"),
+    ("m", "skews"),
+    ("l", "latencies"),
+    ("e", "events"),
     ("p", "pause"),
     ("n", "by name"),
     ("s", "by state"),
@@ -27,6 +31,9 @@ const HELP: &str = "\
 q, Esc       back, or quit; Ctrl-C quits at once, Ctrl-Z stops
 up, down     choose a peer (also k and j, page up and down, Home, End)
 Enter        a closer look at it, and back
+m            how far every two clocks are apart, and back
+l            latencies: percentiles of what takes time, and back
+e            what has happened, the newest first, and back
 p, space     everything stands still, or goes on
 n s o b d    order by name, state, offset, bound or delay; again: the other way round
 ?            this help, and back
@@ -56,6 +63,8 @@ pub(super) fn draw(frame: &mut Frame, board: &mut Board) {
     frame.render_widget(Paragraph::new(head.into_iter().take(head_rows).collect::<Vec<_>>()), top);
     if board.help {
         frame.render_widget(Paragraph::new(HELP).wrap(Wrap { trim: false }), middle);
+    } else if let Some(panel) = board.panel {
+        panels::draw(frame, board, panel, middle);
     } else if board.close && board.chosen_row().is_some() {
         closer(frame, board, middle);
     } else {
@@ -65,16 +74,19 @@ pub(super) fn draw(frame: &mut Frame, board: &mut Board) {
 }
 
 impl Board {
-    fn colour(&self, colour: Color) -> Style {
+    /// A colour, unless none are wanted.
+    pub(super) fn colour(&self, colour: Color) -> Style {
         if self.coloured { Style::new().fg(colour) } else { Style::new() }
     }
 
-    fn soft(&self) -> Style {
+    /// What matters less.
+    pub(super) fn soft(&self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 }
 
-fn bold(style: Style) -> Style {
+/// What matters more.
+pub(super) fn bold(style: Style) -> Style {
     style.add_modifier(Modifier::BOLD)
 }
 
@@ -123,11 +135,18 @@ fn foot(board: &Board, width: u16) -> Line<'static> {
     let mut columns = 0;
     let keys: &[(&str, &str)] = match (board.help, board.close) {
         (true, _) => &[("q", "back")],
+        _ if board.panel.is_some() => {
+            &[("q", "back"), ("arrows", "move"), ("m", "skews"), ("l", "latencies"), ("e", "events"), ("p", "pause")]
+        }
         (_, true) => &[("q", "back"), ("arrows", "another peer"), ("p", "pause"), ("?", "help")],
         _ => &KEYS,
     };
     // The help is named even where little else is.
-    let keys = keys.iter().take(1).chain((!board.help && !board.close).then_some(&("?", "help"))).chain(&keys[1..]);
+    let keys = keys
+        .iter()
+        .take(1)
+        .chain((!board.help && (board.panel.is_some() || !board.close)).then_some(&("?", "help")))
+        .chain(&keys[1..]);
     for (key, meaning) in keys {
         let more = key.chars().count() + meaning.chars().count() + 3;
         if columns + more > usize::from(width) + 2 {
@@ -171,7 +190,7 @@ fn text(peer: &PeerStatus, column: &str) -> String {
 }
 
 /// Cut or filled to so many columns.
-fn fitted(text: &str, chars: usize, left: bool) -> String {
+pub(super) fn fitted(text: &str, chars: usize, left: bool) -> String {
     let length = text.chars().count();
     if length > chars {
         return text.chars().take(chars.saturating_sub(1)).chain(['…'].into_iter().take(chars)).collect();

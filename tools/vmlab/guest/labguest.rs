@@ -292,7 +292,9 @@ fn act(words: &[String]) -> Result<(), String> {
             adjust(&mut request).map(drop).map_err(failed)
         }
         Some("stamping") => Ok(println!("{}", stamping(words.get(1).ok_or("an interface is missing")?)?)),
-        _ => Err("labguest agent | show | watch MS | step NS | freq PPM | pll NS | adjtime NS | leap WORD | stamping INTERFACE".into()),
+        _ => Err("labguest agent | show | watch MS | step NS | freq PPM | pll NS | adjtime NS | leap WORD | \
+                  stamping INTERFACE"
+            .into()),
     }
 }
 
