@@ -407,3 +407,197 @@ pub fn saturn_datagrams(data: &[u8]) -> u64 {
     }
     finished
 }
+
+/// What a scenario's keys may be given, table by table, good values first and bad ones last.
+const SCENARIO_TABLES: &[(&str, &[(&str, &[&str])])] = &[
+    (
+        "[cluster]",
+        &[
+            ("rate", &["8.0", "1.0", "128.0", "0.5", "0.0", "nan"]),
+            ("rounds", &["32", "1", "100", "0"]),
+            ("topology", &["'mesh'", "'ring'", "'star'", "'two-sites'", "'overlay'"]),
+            ("fidelity", &["'packets'", "'exchanges'"]),
+            ("faults", &["0", "1", "2", "9"]),
+            ("tick", &["'31250us'", "'1ms'", "'10s'", "'0s'"]),
+            ("tick_late", &["'exp 20us'", "'exp 1s'", "'none'", "'-1s'"]),
+            ("degree", &["2", "8"]),
+        ],
+    ),
+    (
+        "[oscillator]",
+        &[
+            ("frequency", &["'50ppm'", "'100000ppm'", "'0'", "'-1ppm'"]),
+            ("frequency_exact", &["'-100000ppm'", "'500ppm'", "'-1000000ppm'"]),
+            ("wander", &["1e-9", "1e-5", "0.0", "-1.0", "inf"]),
+            ("white", &["1e-10", "1e-5", "nan"]),
+            ("flicker", &["1e-10", "1e-5"]),
+            ("temperature", &["'100ppb'", "'100000ppm'"]),
+            ("temperature_period", &["'100s'", "'1s'", "'0s'"]),
+            ("cell", &["'15ms'", "'1ms'", "'1s'", "'1ns'"]),
+        ],
+    ),
+    (
+        "[clock]",
+        &[
+            ("offset", &["'10ms'", "'0'", "'20d'", "'90000d'"]),
+            ("offset_exact", &["'-1s'", "'-7000d'"]),
+            ("rate_grain", &["'1ppb'", "'100ppm'", "'-1ppm'"]),
+            ("read_noise", &["'normal 100ns'", "'-3us'", "'exp 1s'"]),
+            ("begins_unix_s", &["0", "9223368136", "-1", "2085978436"]),
+        ],
+    ),
+    (
+        "[stamps]\nkind = 'kernel'",
+        &[
+            ("missing", &["0.5", "1.0", "2.0"]),
+            ("late", &["'exp 1ms'", "'5s'", "'-1s'"]),
+            ("lead", &["'10us'", "'exp 1s'"]),
+            ("grain", &["'1us'", "'1s'", "'0s'"]),
+            ("receive", &["'normal 1us'", "'-1ms'"]),
+            ("transmit", &["'uniform 1s'", "'none'"]),
+            (
+                "card",
+                &["{}", "{ offset = '7000d' }", "{ oscillator = { wander = 1e-5 } }", "{ read_noise = 'exp 1s' }"],
+            ),
+        ],
+    ),
+    (
+        "[link]",
+        &[
+            ("delay", &["'20us'", "'0'", "'1000s'", "'-1us'"]),
+            ("jitter", &["'exp 10us'", "'pareto 1s 0.1'", "'exp*exp 200us'", "'50% exp 1s + normal 1s'", "'10%'"]),
+            ("recorded", &["['1us', '5us']", "['-1us']"]),
+            ("loss", &["0.3", "1.0", "-0.1"]),
+            (
+                "loss_bursts",
+                &[
+                    "{ pause = '1ms', shortest = '0s', longest = '1ns' }",
+                    "{ pause = '1s', shortest = '1ms', longest = '1d' }",
+                    "{ pause = '0s', shortest = '0s', longest = '0s' }",
+                ],
+            ),
+            ("duplicate", &["0.5", "1.0"]),
+            ("reorder", &["0.5", "1.0"]),
+            ("reorder_by", &["'1ms'", "'pareto 1s 0.1'"]),
+            (
+                "queue",
+                &[
+                    "{ pause = '1ms', shortest = '0s', longest = '1us', height = 'exp 1ms' }",
+                    "{ pause = '1s', shortest = '1s', longest = '2s', height = 'exp 1s' }",
+                    "{ pause = '1us', shortest = '0s', longest = '0s', height = '0' }",
+                ],
+            ),
+            ("wire", &["{ bits_per_s = 1e9, utilisation = 0.9 }", "{ bits_per_s = 1e3, utilisation = 0.0 }"]),
+            ("asymmetry", &["'1us'", "'1000s'"]),
+            ("backward", &["{ delay = '1ms' }", "{ loss = 1.0 }", "{ jitter = 'exp 1ms' }"]),
+        ],
+    ),
+    ("[[edge]]\nlink = { jitter = 'exp 1ms' }", &[("of", &["[0]", "[9]"]), ("part", &["0.5", "7.0"])]),
+    (
+        "[[node]]\nnodes = [1]",
+        &[
+            ("role", &["'reference'", "'observer'", "'peer'"]),
+            ("joins_at", &["'500ms'", "'1d'"]),
+            ("wrong_key", &["true"]),
+            ("limits", &["{ max_total = '1ms', step_threshold = '1us' }", "{ max_change_at_start = '1us' }"]),
+        ],
+    ),
+    (
+        "[[event]]\nat = '300ms'\nnodes = [0]",
+        &[(
+            "kind",
+            &[
+                "'crash'\ndown = '1ms'",
+                "'crash'",
+                "'partition'\nuntil = '400ms'",
+                "'suspend'\nlength = '200ms'",
+                "'pause'\nlength = '7d'",
+                "'migrate'\njump = '20d'\nchange = '90000ppm'",
+                "'frequency-jump'\nchange = '-100000ppm'",
+                "'temperature-step'\nchange = '100000ppm'\ntau = '1ms'",
+                "'stuck-clock'\nlength = '600ms'",
+                "'clock-step'\nby = '-5000d'",
+                "'clock-step'\nby = '40ms'",
+            ],
+        )],
+    ),
+    (
+        "[[event]]\nat = '500ms'",
+        &[(
+            "kind",
+            &[
+                "'churn'\nuntil = '900ms'\npart_per_minute = 60.0\ndown = '1ms'",
+                "'route'\nbetween = [0, 1]\nforward = '-1s'\nbackward = '1000s'",
+                "'stuck-clock'\nlength = '1d'\nnodes = [1]",
+                "'suspend'\nlength = '1ms'\nnodes = [0]",
+                "'partition'\nuntil = '1ms'\nnodes = [0]",
+            ],
+        )],
+    ),
+    (
+        "[[liar]]\nnodes = [1]",
+        &[
+            (
+                "attack",
+                &[
+                    "{ kind = 'random', amplitude = '7000d' }",
+                    "{ kind = 'smart-drag', amplitude = '1ms' }",
+                    "{ kind = 'slow-drag', rate = '100000ppm' }",
+                    "{ kind = 'delay', by = '1000s' }",
+                    "{ kind = 'replay' }",
+                    "{ kind = 'echo' }",
+                ],
+            ),
+            ("via", &["'stamps'", "'claim'"]),
+            ("from", &["'100ms'"]),
+        ],
+    ),
+    ("[measure]", &[("sample_hz", &["1.0", "1000.0"]), ("settle", &["'0'", "'1s'"]), ("from", &["'0'", "'1d'"])]),
+];
+
+/// Events of the simulator for each node and second of a scenario of at most four nodes: ticks a millisecond apart, 128
+/// exchanges a second with three peers, all of it twice, and room.
+const HAPPENINGS_MAX: u64 = 60_000;
+
+/// Scenarios: any text is refused in one line or taken, and a short one that is taken runs to its end, after work that
+/// its length and its nodes explain. True if one was taken.
+pub fn scenario_text(data: &[u8]) -> bool {
+    use llts::sim::{cluster::Cluster, run, scenario::Scenario};
+    if let Err(sentence) = Scenario::parse("fuzz", &String::from_utf8_lossy(data)) {
+        assert!(!sentence.contains('\n'), "{sentence:?}");
+    }
+    let mut script = Script(data.iter());
+    let (nodes, seed) = (2 + u64::from(script.byte() % 3), script.word());
+    let mut text = format!("summary = 'fuzz'\nduration = '{}ms'\n", 1_000 + 250 * u64::from(script.byte() % 5));
+    for (n, (head, keys)) in SCENARIO_TABLES.iter().enumerate() {
+        if n > 0 && script.byte() % 3 > 0 {
+            continue;
+        }
+        text += &format!("{head}\n");
+        if n == 0 {
+            text += &format!("nodes = {nodes}\n");
+        }
+        let needed = keys.len() == 1 || keys[0].0 == "attack";
+        for (k, (key, values)) in keys.iter().enumerate() {
+            if script.byte() % 4 == 0 || k == 0 && needed {
+                // The bad values stand last: most scripts are to lead somewhere.
+                let lot = usize::from(script.byte()).min(usize::from(script.byte()));
+                text += &format!("{key} = {}\n", values[lot * values.len() / 256]);
+            }
+        }
+    }
+    let scenario = match Scenario::parse("fuzz", &text) {
+        Ok(scenario) => scenario,
+        Err(sentence) => {
+            assert!(sentence.starts_with("scenario fuzz: ") && !sentence.contains('\n'), "{sentence:?}\n{text}");
+            return false;
+        }
+    };
+    let algorithm = llts::pipeline::Algorithm::default();
+    let mut cluster = Cluster::new(&scenario, algorithm, seed);
+    cluster.run_until(scenario.duration.nanos());
+    assert!(cluster.happenings() < nodes * 2 * HAPPENINGS_MAX, "{} happenings of\n{text}", cluster.happenings());
+    let report = run::run(&scenario, algorithm, seed, &|| {}, None);
+    assert!(report.pairwise_rms_ns.is_none_or(f64::is_finite), "{report:?} of\n{text}");
+    true
+}

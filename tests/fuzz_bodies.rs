@@ -35,3 +35,9 @@ fn whatever_saturn_is_told_it_refuses_or_answers() {
         (0..3_000).map(|seed| bodies::saturn_datagrams(&bytes(seed, 100 + (seed % 1_000) as usize))).sum();
     assert!(finished > 1_000, "only {finished} transactions came of it: the scripts lead nowhere");
 }
+
+#[test]
+fn whatever_a_scenario_says_it_is_refused_in_one_line_or_runs_to_its_end() {
+    let taken = (0..1_500).filter(|seed| bodies::scenario_text(&bytes(*seed, 120 + (*seed % 80) as usize))).count();
+    assert!(taken > 300, "only {taken} were taken: the scripts lead nowhere");
+}

@@ -103,3 +103,69 @@ fn a_plot_shows_the_run() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.starts_with("<svg") && text.contains("crash") && text.matches("<polyline").count() >= 5);
 }
+
+/// What the parser says it expects where `text` says `wrong`: the names of all fields or variants that there are.
+fn expected_at(text: &str) -> Vec<String> {
+    let says = Scenario::parse("x", &format!("summary = 'x'\nduration = '10s'\n{text}\n")).unwrap_err();
+    let (_, expected) = says.split_once("expected ").unwrap_or_else(|| panic!("{text}: {says}"));
+    let names: Vec<String> = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(!names.is_empty() && !names.contains(&"wrong".to_owned()), "{text}: {says}");
+    names
+}
+
+#[test]
+fn every_key_that_the_parser_takes_stands_in_the_reference() {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SIMULATION.md")).unwrap();
+    let (_, reference) = guide.split_once("\n## Every key\n").expect("the reference has its heading");
+    let reference = reference.split("\n## ").next().unwrap();
+    let section = |heading: &str| {
+        let (_, rest) = reference.split_once(&format!("\n### {heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+        rest.split("\n### ").next().unwrap()
+    };
+    let mut missing = Vec::new();
+    let mut look = |heading: &str, text: &str| {
+        let names = expected_at(text);
+        missing.extend(
+            names.iter().filter(|n| !section(heading).contains(&format!("`{n}`"))).map(|n| format!("{heading} {n}")),
+        );
+        names
+    };
+    for (heading, text) in [
+        ("At the top", "wrong = 1"),
+        ("`[cluster]`", "[cluster]\nwrong = 1"),
+        ("`[cluster]`", "[cluster]\ntopology = 'wrong'"),
+        ("`[cluster]`", "[cluster]\nfidelity = 'wrong'"),
+        ("`[oscillator]`", "[oscillator]\nwrong = 1"),
+        ("`[clock]`", "[clock]\nwrong = 1"),
+        ("`[stamps]`", "[stamps]\nwrong = 1"),
+        ("`[stamps]`", "[stamps]\nkind = 'wrong'"),
+        ("`card` of `[stamps]`", "[stamps]\nkind = 'nic'\ncard = { wrong = 1 }"),
+        ("`[link]`", "[link]\nwrong = 1"),
+        ("`[link.loss_bursts]`", "[link.loss_bursts]\nwrong = 1"),
+        ("`[link.queue]`", "[link.queue]\nwrong = 1"),
+        ("`[link.wire]`", "[link.wire]\nwrong = 1"),
+        ("`[link.backward]`", "[link.backward]\nwrong = 1"),
+        ("`[[edge]]`", "[[edge]]\nwrong = 1"),
+        ("`[[node]]`", "[[node]]\nwrong = 1"),
+        ("`limits` of `[[node]]`", "[[node]]\nnodes = [0]\nlimits = { wrong = 1 }"),
+        ("`[[liar]]`", "[[liar]]\nwrong = 1"),
+        ("`[[liar]]`", "[[liar]]\nvia = 'wrong'"),
+        ("`[measure]`", "[measure]\nwrong = 1"),
+        ("`[bounds]`", "[bounds]\nwrong = 1"),
+    ] {
+        look(heading, text);
+    }
+    // Of events and attacks each kind has keys of its own, and a row of its own.
+    for kind in look("`[[event]]`", "[[event]]\nkind = 'wrong'") {
+        look("`[[event]]`", &format!("[[event]]\nkind = '{kind}'\nwrong = 1"));
+    }
+    for kind in look("`attack` of `[[liar]]`", "[[liar]]\nnodes = [0]\nattack = { kind = 'wrong' }") {
+        if !["echo", "replay", "silence"].contains(&kind.as_str()) {
+            look(
+                "`attack` of `[[liar]]`",
+                &format!("[[liar]]\nnodes = [0]\nattack = {{ kind = '{kind}', wrong = 1 }}"),
+            );
+        }
+    }
+    assert!(missing.is_empty(), "docs/SIMULATION.md does not tell of: {}", missing.join(", "));
+}

@@ -63,6 +63,7 @@ pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
     }
     let name = args.scenario.as_deref().ok_or_else(|| Failure::Usage("name a scenario, or see --list".into()))?;
     let (scenario, _) = find(name)?;
+    let shown_again_by = again(name, &scenario);
     let (algorithm, seeds) = choices(args, &scenario)?;
 
     let bar = progress_bar(&scenario, seeds.len() as u32, args.json);
@@ -80,7 +81,8 @@ pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
     reports.extend(run_all(&scenario, algorithm, rest, &|| bar.inc(1)));
     bar.finish_and_clear();
 
-    let text = if args.json { json(&reports) } else { table(&scenario, &reports, started.elapsed().as_secs_f64()) };
+    let elapsed_s = started.elapsed().as_secs_f64();
+    let text = if args.json { json(&reports) } else { table(&scenario, &reports, elapsed_s, &shown_again_by) };
     say(&text)?;
     match reports.iter().filter(|report| !report.pass).count() {
         0 => Ok(()),
@@ -131,18 +133,18 @@ fn line(scenario: &Scenario, reports: &[Report], elapsed_s: f64) -> String {
         worst.map_or("-".to_owned(), |rms| Span(rms).to_string()),
         reports.iter().map(|report| report.bound_violations).sum::<u64>(),
     );
-    out.push_str(&failed(reports));
+    out.push_str(&failed(reports, &scenario.name));
     out
 }
 
-/// What did not hold, and the commands that show it again.
-fn failed(reports: &[Report]) -> String {
+/// What did not hold, and the commands that show it again; `called` is what the scenario is called there.
+fn failed(reports: &[Report], called: &str) -> String {
     let mut out = String::new();
     for report in reports.iter().filter(|report| !report.pass) {
         for failure in &report.failures {
             writeln!(out, "FAIL seed {}: {failure}", report.seed).expect("a string takes everything");
         }
-        writeln!(out, "  replay: {}", replay(report)).expect("a string takes everything");
+        writeln!(out, "  replay: {}", replay(report, called)).expect("a string takes everything");
     }
     out
 }
@@ -153,24 +155,22 @@ fn runtime(sentence: String) -> Failure {
 
 /// The scenario called `name`, and its text.
 pub(super) fn find(name: &str) -> Result<(Scenario, String), Failure> {
-    let path = Path::new(name);
-    let (name, text) = if path.extension().is_some_and(|ending| ending == "toml") {
+    if is_file(name) {
         let unread = |error| Failure::Usage(format!("the scenario {name} cannot be read: {error}"));
-        let text = std::fs::read_to_string(path).map_err(unread)?;
-        (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), text)
-    } else {
-        let scenarios = shipped();
-        let number = format!("{name}-");
-        let by_number = || scenarios.iter().find(|(shipped, _)| shipped.starts_with(&number));
-        let found = scenarios.get_key_value(name).or_else(by_number).ok_or_else(|| {
-            Failure::Usage(format!(
-                "there is no scenario '{name}': see `llts sim --list`, or name a file ending in .toml"
-            ))
-        })?;
-        ((*found.0).to_owned(), (*found.1).to_owned())
-    };
-    let scenario = Scenario::parse(&name, &text).map_err(Failure::Usage)?;
-    Ok((scenario, text))
+        let text = std::fs::read_to_string(name).map_err(unread)?;
+        // Its mistakes are told with the whole path, its results with what it is called.
+        let mut scenario = Scenario::parse(name, &text).map_err(Failure::Usage)?;
+        scenario.name = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok((scenario, text));
+    }
+    let scenarios = shipped();
+    let number = format!("{name}-");
+    let by_number = || scenarios.iter().find(|(shipped, _)| shipped.starts_with(&number));
+    let (name, text) = scenarios.get_key_value(name).or_else(by_number).ok_or_else(|| {
+        Failure::Usage(format!("there is no scenario '{name}': see `llts sim --list`, or name a file ending in .toml"))
+    })?;
+    let scenario = Scenario::parse(name, text).map_err(Failure::Usage)?;
+    Ok((scenario, (*text).to_owned()))
 }
 
 fn list() -> Result<(), Failure> {
@@ -208,7 +208,7 @@ fn json(reports: &[Report]) -> String {
     reports.iter().map(line).collect()
 }
 
-fn table(scenario: &Scenario, reports: &[Report], elapsed_s: f64) -> String {
+fn table(scenario: &Scenario, reports: &[Report], elapsed_s: f64, called: &str) -> String {
     let mut out = String::new();
     let mut put = |line: String| writeln!(out, "{line}").expect("a string takes everything");
     let span = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| Span(ns).to_string());
@@ -240,13 +240,28 @@ fn table(scenario: &Scenario, reports: &[Report], elapsed_s: f64) -> String {
     }
     let virtual_s = scenario.duration.seconds() * reports.len() as f64;
     put(format!("{virtual_s:.0} s of virtual time in {elapsed_s:.2} s"));
-    out.push_str(&failed(reports));
+    out.push_str(&failed(reports, called));
     out
 }
 
 /// The command that repeats a run.
-fn replay(report: &Report) -> String {
-    format!("llts sim {} --algorithm {} --seed {}", report.scenario, report.algorithm, report.seed)
+fn replay(report: &Report, called: &str) -> String {
+    format!("llts sim {called} --algorithm {} --seed {}", report.algorithm, report.seed)
+}
+
+/// How a scenario is named to a shell so that it is found again: a file as it was given, a shipped one by its name.
+fn again(given: &str, scenario: &Scenario) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    match () {
+        () if !is_file(given) => scenario.name.clone(),
+        () if given.chars().all(plain) => given.to_owned(),
+        () => format!("'{}'", given.replace('\'', "'\\''")),
+    }
+}
+
+/// Whether the scenario is named by a file.
+fn is_file(given: &str) -> bool {
+    Path::new(given).extension().is_some_and(|ending| ending == "toml")
 }
 
 #[cfg(test)]
@@ -258,6 +273,33 @@ mod tests {
         let (name, _) = shipped().into_iter().next().unwrap();
         assert_eq!(find(name).unwrap().0.name, name);
         assert_eq!(find(&name[..3]).unwrap().0.name, name);
+    }
+
+    #[test]
+    fn a_failed_run_of_a_file_is_repeated_by_the_path_as_it_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = folder.path().join("too strict.toml").to_string_lossy().into_owned();
+        std::fs::write(&given, "summary = 'x'\nduration = '5s'\n[bounds]\npairwise_rms = '1ps'\n").unwrap();
+        let (scenario, _) = find(&given).unwrap();
+        let reports = run_all(&scenario, Algorithm::default(), &[7], &|| {});
+        let said = table(&scenario, &reports, 1.0, &again(&given, &scenario));
+        assert!(said.contains(&format!("replay: llts sim '{given}' --algorithm rce --seed 7\n")), "{said}");
+        assert_eq!(again("a/b.toml", &scenario), "a/b.toml");
+        let (shipped, _) = find("101").unwrap();
+        assert_eq!(again("101", &shipped), "101-hw-mesh-3");
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_is_told_with_its_path_and_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = folder.path().join("f.toml").to_string_lossy().into_owned();
+        std::fs::write(&given, "summary = 'x'\nduration = '5s'\n[link]\nloss = 2.0\n").unwrap();
+        match find(&given) {
+            Err(Failure::Usage(said)) => {
+                assert!(said.starts_with(&format!("scenario {given}: line 4: link.loss is 2,")), "{said}");
+            }
+            _ => panic!("it was taken"),
+        }
     }
 
     #[test]

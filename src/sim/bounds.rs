@@ -44,18 +44,15 @@ pub struct Bounds {
     pub noticed: Option<usize>,
     /// Nodes that must never have synchronised.
     pub must_not_sync: Vec<usize>,
+    /// Nodes that must have ended because the guard refused to move their clocks any further; no other may have.
+    pub ended: Vec<usize>,
     /// Links over which no exchange may ever have been completed.
     pub unused: Vec<[usize; 2]>,
-    /// The algorithms for which the bounds hold; the default algorithm unless told.
+    /// The algorithms for which the bounds hold; the scenario's own unless told.
     pub algorithms: Option<Vec<String>>,
 }
 
 impl Bounds {
-    /// The nodes that are named.
-    pub fn nodes(&self) -> impl Iterator<Item = &usize> {
-        self.must_not_sync.iter().chain(self.unused.iter().flatten())
-    }
-
     /// The bounds that do not hold, each in one sentence.
     #[must_use]
     pub fn failures(&self, score: &Score) -> Vec<String> {
@@ -109,6 +106,12 @@ impl Bounds {
         }
         for n in self.must_not_sync.iter().filter(|n| score.synced.contains(n)) {
             failures.push(format!("node {n} has synchronised and must not"));
+        }
+        for n in self.ended.iter().filter(|n| score.ended.iter().all(|(ended, _)| ended != *n)) {
+            failures.push(format!("node {n} has not ended, and its guard should have refused to move its clock"));
+        }
+        for (n, sentence) in score.ended.iter().filter(|(n, _)| !self.ended.contains(n)) {
+            failures.push(format!("node {n} has ended: {sentence}"));
         }
         for [a, b] in &self.unused {
             let used = score.exchanged.iter().find(|((x, y), _)| (x, y) == (a.min(b), a.max(b)));

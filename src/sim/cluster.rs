@@ -156,6 +156,12 @@ impl Cluster {
         self.packets
     }
 
+    /// What has happened or will, as far as is known: the work of a run.
+    #[must_use]
+    pub fn happenings(&self) -> u64 {
+        self.agenda.scheduled()
+    }
+
     /// Exchanges finished so far, counted once for both ends.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
@@ -484,14 +490,7 @@ fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64, alike: &mut 
     let mut once = Stream::new(seed, Purpose::Edge, low, high);
     let lot = once.unit();
     let cluster = &scenario.cluster;
-    let special = scenario.edges.iter().rev().find(|spec| {
-        spec.between.is_some_and(|[x, y]| (x.min(y), x.max(y)) == edge)
-            || spec.of.contains(&a)
-            || spec.of.contains(&b)
-            || (spec.across && cluster.topology.is_across(cluster.nodes, edge))
-            || spec.apart.contains(&(b - a).min(cluster.nodes + a - b))
-            || lot < spec.part
-    });
+    let special = scenario.edges.iter().rev().find(|spec| spec.selects(edge, cluster) || lot < spec.part);
     let paths = special.map_or(&scenario.link, |spec| &spec.link).build(&mut once);
     let [forward, backward] = paths.map(|path| {
         if let Some(same) = alike.iter().find(|other| ***other == path) {

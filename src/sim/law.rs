@@ -11,6 +11,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::quantity::Span;
 use super::random::Stream;
 
+/// No draw is longer, ns: heavy tails have no end, and eleven days are one.
+const DRAW_NS_MAX: f64 = 1e15;
+/// Tails heavier than this are nothing but their end.
+const SHAPE_MIN: f64 = 0.1;
+
 /// One independent part of a delay, spans in ns.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Term {
@@ -44,6 +49,19 @@ impl Term {
             Term::ExponentialProduct(scale) => scale * stream.exponential() * stream.exponential(),
             Term::Pareto(scale, shape) => scale * ((1.0 - stream.unit()).powf(-1.0 / shape) - 1.0),
             Term::Recorded(delays) => delays[stream.below(delays.len())],
+        }
+    }
+
+    /// The span that is written.
+    fn span_ns(&self) -> f64 {
+        match self {
+            Term::Constant(span)
+            | Term::Normal(span)
+            | Term::Uniform(span)
+            | Term::Exponential(span)
+            | Term::ExponentialProduct(span)
+            | Term::Pareto(span, _) => *span,
+            Term::Recorded(delays) => delays.iter().copied().fold(0.0, f64::max),
         }
     }
 
@@ -85,12 +103,24 @@ impl Law {
         self
     }
 
-    /// One draw, ns.
+    /// One draw, ns; never further from zero than [`DRAW_NS_MAX`].
     pub fn draw(&self, stream: &mut Stream) -> f64 {
-        self.0
-            .iter()
-            .map(|(part, term)| if *part >= 1.0 || stream.chance(*part) { term.draw(stream) } else { 0.0 })
-            .sum()
+        let draw = |(part, term): &(f64, Term)| {
+            if *part >= 1.0 || stream.chance(*part) { term.draw(stream) } else { 0.0 }
+        };
+        self.0.iter().map(draw).sum::<f64>().clamp(-DRAW_NS_MAX, DRAW_NS_MAX)
+    }
+
+    /// The longest span that is written in it, ns.
+    #[must_use]
+    pub fn longest_ns(&self) -> f64 {
+        self.0.iter().map(|(_, term)| term.span_ns().abs()).fold(0.0, f64::max)
+    }
+
+    /// The shortest span that is written in it, ns: below zero if a constant is.
+    #[must_use]
+    pub fn shortest_ns(&self) -> f64 {
+        self.0.iter().map(|(_, term)| term.span_ns()).fold(f64::INFINITY, f64::min)
     }
 
     /// Mean, ns.
@@ -131,7 +161,9 @@ fn term(text: &str) -> Result<(f64, Term), String> {
         }
         words.next();
     }
-    let name = words.next().ok_or_else(|| format!("a term of the law is missing in '{text}'"))?;
+    let name = words.next().ok_or_else(|| {
+        format!("a term of the law is missing in '{text}': write a span after it, as in '10% exp 20us'")
+    })?;
     let mut span = || words.next().ok_or_else(|| format!("'{name}' needs a span")).and_then(|w| w.parse::<Span>());
     let term = match name {
         "normal" => Term::Normal(span()?.0),
@@ -140,8 +172,10 @@ fn term(text: &str) -> Result<(f64, Term), String> {
         "exp*exp" => Term::ExponentialProduct(span()?.0),
         "pareto" => {
             let scale = span()?.0;
-            let shape = words.next().and_then(|w| w.parse::<f64>().ok()).filter(|shape| *shape > 0.0);
-            Term::Pareto(scale, shape.ok_or("'pareto' needs a scale and a positive shape, as in 'pareto 5us 2.5'")?)
+            let shape = words.next().and_then(|w| w.parse::<f64>().ok());
+            let shape = shape.filter(|shape| *shape >= SHAPE_MIN && shape.is_finite());
+            let shape = shape.ok_or("'pareto' needs a scale and a shape of at least 0.1, as in 'pareto 5us 2.5'")?;
+            Term::Pareto(scale, shape)
         }
         constant => Term::Constant(
             constant
@@ -154,6 +188,9 @@ fn term(text: &str) -> Result<(f64, Term), String> {
                 .0,
         ),
     };
+    if !matches!(term, Term::Constant(_)) && term.span_ns() < 0.0 {
+        return Err(format!("'{name}' needs a span that is not negative, and {} is", Span(term.span_ns())));
+    }
     match words.next() {
         Some(rest) => Err(format!("'{rest}' is too much in '{}'", text.trim())),
         None => Ok((part, term)),

@@ -8,15 +8,23 @@ use super::clock::{SimClock, whole};
 use super::law::Law;
 use super::liar::Lying;
 use super::oscillator::{FineRaw, Oscillator};
+use super::parts::LimitsSpec;
 use super::random::{Purpose, Stream};
 use super::scenario::{Fidelity, Scenario};
 use super::stamp::StampModel;
 use super::world::TrueNs;
 use crate::exchange::{Config, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Stamp, StampClass};
-use crate::pipeline::{Algorithm, Config as PipelineConfig, Pipeline, Upheaval};
+use crate::pipeline::{Algorithm, Config as PipelineConfig, Limits, Pipeline, Upheaval};
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot};
 use crate::wire::{DATAGRAM_LEN, Identity, Keyring, Reject};
+
+/// What the daemon's system clock allows before it says that somebody else has moved it, ns.
+const MOVED_NS_MIN: f64 = 5_000.0;
+/// The same, for the rate (seconds per second).
+const RATE_STRAY_MAX: f64 = 1e-6;
+/// Two readings are apart by no more than so many standard deviations of one.
+const READING_SIGMAS: f64 = 8.0;
 
 /// What a node says to others and with which keys; what a cluster without packets does without.
 pub struct Speech {
@@ -65,8 +73,14 @@ pub struct Node {
     pub has_synced: bool,
     /// When it last rejected a peer, was out of track though it had been in it, or promised nothing; long ago if never.
     pub noticed_at: TrueNs,
+    /// The guard has refused to move its clock any further, and that has ended it: the sentence.
+    pub ended: Option<String>,
     has_tracked: bool,
     pipeline: Pipeline,
+    /// Where the last command let the clock go, and at what rate; `None` if none did.
+    left: Option<(Reading, f64)>,
+    /// The machine has told why the clock stands elsewhere: nobody has interfered.
+    told: bool,
     /// What clocks read when the world begins, ns.
     begins_ns: i64,
     tick_stream: Stream,
@@ -76,8 +90,7 @@ pub struct Node {
     rate_hz: f64,
     rounds: u32,
     capacity: usize,
-    algorithm: Algorithm,
-    faults: Option<u16>,
+    config: PipelineConfig,
     peers: Vec<usize>,
     /// Who sits in each slot.
     seats: Vec<Seat>,
@@ -148,6 +161,17 @@ impl Node {
         let claim = Claim::unset(mapping, role);
         let capacity = peers.len().max(1);
         let cluster = &scenario.cluster;
+        let limits = scenario.special(number, |s| s.limits.as_ref()).map_or_else(Limits::default, LimitsSpec::build);
+        let config = PipelineConfig {
+            role,
+            algorithm,
+            interval_ns: (1e9 / cluster.rate) as i64,
+            faults: cluster.faults,
+            capacity,
+            tick_ns: cluster.tick.nanos(),
+            limits,
+            ..PipelineConfig::new(identity.node)
+        };
         let card = stamps.card.as_ref().map(|card| card.build(raw_start_ns, seed, n));
         let stamps = stamps.build();
         let speech = (cluster.fidelity == Fidelity::Packets).then(|| {
@@ -175,7 +199,9 @@ impl Node {
             poll_at: TrueNs::MAX,
             lying: liar.map(|spec| Lying::new(spec.clone(), Stream::new(seed, Purpose::Lie, n, 0).bits())),
             speech,
-            pipeline: pipeline(identity.node, role, algorithm, cluster.faults, capacity, cluster.tick.nanos(), mapping),
+            pipeline: Pipeline::new(&config, mapping, mapping.epoch),
+            left: None,
+            told: false,
             oscillator,
             clock,
             stamps,
@@ -184,6 +210,7 @@ impl Node {
             claim,
             has_synced: false,
             noticed_at: TrueNs::MIN,
+            ended: None,
             has_tracked: false,
             begins_ns,
             tick_stream: Stream::new(seed, Purpose::Tick, n, 0),
@@ -193,8 +220,7 @@ impl Node {
             rate_hz: cluster.rate,
             rounds: cluster.rounds,
             capacity,
-            algorithm,
-            faults: cluster.faults,
+            config,
             seats: vec![None; capacity],
             exchanged: vec![0; peers.len()],
             peers,
@@ -211,8 +237,8 @@ impl Node {
         let start = crate::unit::VirtualTime::from_nanos(clock.nanos());
         let mapping = Mapping::through(whole(raw), start, self.clock.rate());
         self.claim = Claim::unset(mapping, self.role);
-        self.pipeline =
-            pipeline(self.identity.node, self.role, self.algorithm, self.faults, self.capacity, self.tick_ns, mapping);
+        self.pipeline = Pipeline::new(&self.config, mapping, mapping.epoch);
+        (self.left, self.told) = (None, false);
         self.seats.fill(None);
         if let Some(card) = &mut self.card {
             card.measure(now, raw);
@@ -361,6 +387,19 @@ impl Node {
     /// The machine has been suspended for `length_ns` and knows it.
     pub fn suspended(&mut self, length_ns: i64) {
         self.pipeline.unsettle(Upheaval::Suspended(length_ns));
+        self.told = true;
+    }
+
+    /// By how much the clock stands elsewhere at `now` than the last command let it go, ns: somebody else has set it. 0
+    /// for what may be the noise of reading it. The daemon's system clock looks at itself in the same way.
+    fn moved_by_others_ns(&self, now: &Reading) -> i64 {
+        let Some((then, rate)) = &self.left else { return 0 };
+        let span_ns = now.raw.since(then.raw);
+        let gained_ns = now.clock.nanos() - then.clock.nanos() - span_ns;
+        let moved_ns = gained_ns as f64 - rate * span_ns as f64;
+        let noise_ns = READING_SIGMAS * self.read_noise.variance().sqrt();
+        let doubt_ns = noise_ns + RATE_STRAY_MAX * span_ns as f64;
+        if moved_ns.abs() > MOVED_NS_MIN + doubt_ns { moved_ns.round() as i64 } else { 0 }
     }
 
     /// One steering tick. Returns when the next is due.
@@ -371,11 +410,24 @@ impl Node {
         }
         let noise_ns = self.read_noise.draw(&mut self.tick_stream).round() as i64;
         let reading = Reading { raw: whole(raw), clock: self.clock.read(raw).plus(noise_ns) };
-        let tick = self.pipeline.tick(reading);
-        if let Some(correction) = tick.correction {
-            self.clock.command(raw, correction.rate, correction.step_ns);
+        if !std::mem::take(&mut self.told) && self.moved_by_others_ns(&reading) != 0 {
+            self.pipeline.moved_by_others();
         }
+        let tick = self.pipeline.tick(reading);
+        self.left = tick.correction.map(|correction| {
+            self.clock.command(raw, correction.rate, correction.step_ns);
+            let clock = self.clock.read(raw).plus(noise_ns);
+            (Reading { clock, ..reading }, self.clock.rate())
+        });
         self.claim = tick.claim;
+        if let Some(refusal) = tick.refusal {
+            // As the daemon ends: the clock is left with the best rate that is known.
+            if let Some(farewell) = self.pipeline.farewell() {
+                self.clock.command(raw, farewell.rate, 0);
+            }
+            self.kill();
+            self.ended = Some(refusal.to_string());
+        }
         let tracks = tick.claim.state == NodeState::Track;
         self.has_tracked |= tracks;
         if tick.verdict.rejected != 0 || self.has_tracked && !(tracks && tick.claim.bound_ns.is_finite()) {
@@ -443,17 +495,4 @@ impl Node {
             self.exchanged[index] += 1;
         }
     }
-}
-
-fn pipeline(
-    node: NodeId,
-    role: Role,
-    algorithm: Algorithm,
-    faults: Option<u16>,
-    capacity: usize,
-    tick_ns: i64,
-    start: Mapping,
-) -> Pipeline {
-    let config = PipelineConfig { role, algorithm, faults, capacity, tick_ns, ..PipelineConfig::new(node) };
-    Pipeline::new(&config, start, start.epoch)
 }

@@ -11,6 +11,8 @@ use super::world::{SECOND_NS, TrueNs};
 
 /// Length of one straight piece of the path unless told: 1/64 s.
 pub const CELL_NS: i64 = SECOND_NS / 64;
+/// Who waits for an oscillator that stands still looks no more often than this.
+const LOOK_AGAIN_NS: i64 = 1_000_000;
 /// Time constants of the four relaxations whose sum makes flicker noise between 1 and 1000 s.
 const FLICKER_TAU_S: [f64; 4] = [1.0, 10.0, 100.0, 1_000.0];
 
@@ -125,12 +127,15 @@ impl Oscillator {
     }
 
     /// True time at which the raw clock will be about `raw_ns`, as far as can be told at `now`; never before `now`, and
-    /// at most a rounding early.
+    /// at most a rounding early. Of an oscillator that stands still nothing can be foretold.
     #[must_use]
     pub fn foresee(&self, raw_ns: i64, now: TrueNs) -> TrueNs {
         let ahead_ns = raw_ns.saturating_sub(self.point(now).nanos);
-        let stretch = if self.stopped { 1.0 } else { 1.0 / (1.0 + self.slope) };
-        now.saturating_add((ahead_ns as f64 * stretch).ceil().max(0.0) as i64)
+        if self.stopped && ahead_ns > 0 {
+            // It will not be there at all until it goes on: who waits looks again now and then.
+            return now.saturating_add(ahead_ns.max(LOOK_AGAIN_NS));
+        }
+        now.saturating_add((ahead_ns as f64 / (1.0 + self.slope)).ceil().max(0.0) as i64)
     }
 
     /// The raw clock jumps `by_ns` forward: a migrated or resumed machine. Not backwards: a raw clock never does.

@@ -11,6 +11,7 @@ use super::quantity::{Rate, Span};
 use super::random::{Purpose, Stream};
 use super::stamp::StampModel;
 use crate::flow::StampClass;
+use crate::pipeline::Limits;
 
 /// Bytes of one of our packets on a wire: the datagram and its headers down to the preamble.
 const WIRE_BYTES: f64 = 176.0 + 66.0;
@@ -214,6 +215,41 @@ impl StampSpec {
             lead: self.lead.clone().unwrap_or(lead),
             missing: self.missing,
             late: self.late.clone(),
+        }
+    }
+}
+
+/// What may be done to the delivered clock; see the options of the daemon of the same names. What is not given is the
+/// daemon's default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSpec {
+    /// An error above this is stepped, where a step is allowed.
+    pub step_threshold: Option<Span>,
+    /// The clock is never stepped.
+    pub no_step: bool,
+    /// Fastest slew of a settled clock.
+    pub slew_limit: Option<Rate>,
+    /// The largest single change after the start; beyond it the node ends.
+    pub max_change: Option<Span>,
+    /// The largest change at the start; beyond it the node ends.
+    pub max_change_at_start: Option<Span>,
+    /// What all steps after the start may add up to; beyond it the node ends.
+    pub max_total: Option<Span>,
+}
+
+impl LimitsSpec {
+    /// The limits.
+    #[must_use]
+    pub fn build(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            step_threshold_ns: self.step_threshold.map_or(usual.step_threshold_ns, Span::nanos),
+            allow_step: !self.no_step,
+            slew_max: self.slew_limit.map_or(usual.slew_max, |rate| rate.0),
+            start_change_ns_max: self.max_change_at_start.map_or(usual.start_change_ns_max, |most| most.0),
+            change_ns_max: self.max_change.map_or(usual.change_ns_max, |most| most.0),
+            total_ns_max: self.max_total.map_or(usual.total_ns_max, |most| most.0),
         }
     }
 }

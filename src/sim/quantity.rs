@@ -32,6 +32,9 @@ const SPANS: [(&str, f64); 8] =
     [("ps", 1e-3), ("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("min", 60e9), ("h", 3600e9), ("d", 86_400e9)];
 const RATES: [(&str, f64); 2] = [("ppm", 1e-6), ("ppb", 1e-9)];
 
+/// A century in nanoseconds: sums of some of them are still whole nanoseconds of 64 bits.
+const LARGEST: f64 = 36_525.0 * 86_400e9;
+
 fn parse(text: &str, units: &[(&str, f64)], what: &str) -> Result<f64, String> {
     let text = text.trim();
     let split = text.find(|c: char| c.is_ascii_alphabetic() && c != 'e' && c != 'E').unwrap_or(text.len());
@@ -42,8 +45,9 @@ fn parse(text: &str, units: &[(&str, f64)], what: &str) -> Result<f64, String> {
         return Ok(0.0);
     }
     match units.iter().find(|(name, _)| *name == unit) {
-        Some((_, factor)) if number.is_finite() => Ok(number * factor),
-        _ => Err(format!("'{text}' is not {what}: its unit must be one of {}", names())),
+        Some((_, factor)) if (number * factor).abs() <= LARGEST => Ok(number * factor),
+        Some(_) => Err(format!("'{text}' is too large for {what}: 100 years are the most")),
+        None => Err(format!("'{text}' is not {what}: its unit must be one of {}", names())),
     }
 }
 

@@ -107,7 +107,7 @@ pub fn run(
     score.ratio = score.pairwise_rms_ns.zip(limit_ns).map(|(rms, limit)| rms / limit);
     let judged = match &scenario.bounds.algorithms {
         Some(names) => names.iter().any(|name| name == algorithm.as_str()),
-        None => algorithm == Algorithm::default(),
+        None => algorithm.as_str() == scenario.cluster.algorithm,
     };
     let failures = if judged { scenario.bounds.failures(&score) } else { Vec::new() };
     Report {

@@ -58,6 +58,8 @@ pub struct Score {
     pub noticed: usize,
     /// Nodes that have ever synchronised.
     pub synced: Vec<usize>,
+    /// Nodes that a refusal of their guard has ended, each with its sentence.
+    pub ended: Vec<(usize, String)>,
     /// Exchanges completed over each link.
     pub exchanged: Vec<((usize, usize), u64)>,
 }
@@ -398,6 +400,7 @@ impl Scorer {
                 .filter(|n| cluster.is_judged(*n) && cluster.nodes[*n].noticed_at >= self.lies_from)
                 .count(),
             synced: (0..cluster.nodes.len()).filter(|n| cluster.nodes[*n].has_synced).collect(),
+            ended: cluster.nodes.iter().filter_map(|node| Some((node.number, node.ended.clone()?))).collect(),
             exchanged: cluster
                 .edges()
                 .iter()
