@@ -73,6 +73,16 @@ fn the_folder_and_the_catalogue_hold_the_same_scenarios() {
 }
 
 #[test]
+fn the_scenarios_behind_measurements_can_be_run_by_others() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/mesh");
+    let files =
+        std::fs::read_dir(folder).expect("they have a folder").map(|file| file.expect("it can be listed").path());
+    let parsed = files.map(|file| Scenario::parse(&file.to_string_lossy(), &std::fs::read_to_string(&file).unwrap()));
+    let wrong: Vec<String> = parsed.filter_map(Result::err).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
 fn a_bound_that_does_not_hold_fails_and_says_so() {
     let mut scenario = scenario("101-hw-mesh-3");
     scenario.bounds.ratio = Some(0.01);

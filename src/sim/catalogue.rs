@@ -164,6 +164,7 @@ catalogue![
     "459-lan-echo-10",
     "460-lan-replay-10",
     "461-lan-delay-10",
+    "462-lan-smart-drag-10-long",
     "490-median-split",
     "501-one-way",
     "502-wrong-key",
