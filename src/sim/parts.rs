@@ -228,7 +228,7 @@ pub struct LimitsSpec {
     pub step_threshold: Option<Span>,
     /// The clock is never stepped.
     pub no_step: bool,
-    /// Fastest slew of a settled clock.
+    /// Fastest slew, at all times; by default that of a settled clock.
     pub slew_limit: Option<Rate>,
     /// The largest single change after the start; beyond it the node ends.
     pub max_change: Option<Span>,
@@ -247,6 +247,7 @@ impl LimitsSpec {
             step_threshold_ns: self.step_threshold.map_or(usual.step_threshold_ns, Span::nanos),
             allow_step: !self.no_step,
             slew_max: self.slew_limit.map_or(usual.slew_max, |rate| rate.0),
+            slew_max_always: self.slew_limit.is_some(),
             start_change_ns_max: self.max_change_at_start.map_or(usual.start_change_ns_max, |most| most.0),
             change_ns_max: self.max_change.map_or(usual.change_ns_max, |most| most.0),
             total_ns_max: self.max_total.map_or(usual.total_ns_max, |most| most.0),
