@@ -418,7 +418,7 @@ const SCENARIO_TABLES: &[(&str, &[(&str, &[&str])])] = &[
             ("topology", &["'mesh'", "'ring'", "'star'", "'two-sites'", "'overlay'"]),
             ("fidelity", &["'packets'", "'exchanges'"]),
             ("faults", &["0", "1", "2", "9"]),
-            ("tick", &["'31250us'", "'1ms'", "'10s'", "'0s'"]),
+            ("tick", &["'31250us'", "'1ms'", "'1s'", "'10s'"]),
             ("tick_late", &["'exp 20us'", "'exp 1s'", "'none'", "'-1s'"]),
             ("degree", &["2", "8"]),
         ],
