@@ -5,9 +5,9 @@
 //!
 //! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`card`], [`law`],
 //! [`link`] the physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the
-//! engine; [`scenario`], [`parts`], [`bounds`] what is written down, [`check`] whether it may be; [`score`], [`limit`], [`run`], [`compare`],
-//! [`plot`] what comes out. [`replay`] stands apart: it feeds the recorded exchanges of a real node through the same
-//! pipeline.
+//! engine; [`scenario`], [`parts`], [`bounds`] what is written down, [`check`] whether it may be; [`score`],
+//! [`limit`], [`run`], [`compare`], [`plot`] what comes out. [`replay`] stands apart: it feeds the recorded exchanges
+//! of a real node through the same pipeline.
 
 pub mod bounds;
 pub mod card;
