@@ -48,7 +48,7 @@ fn the_unit_is_notified_watched_and_takes_only_the_powers_it_needs() {
     for line in [
         "Type=notify",
         "WatchdogSec=30s",
-        "RestartPreventExitStatus=2",
+        "RestartPreventExitStatus=2 3",
         "CapabilityBoundingSet=CAP_SYS_TIME CAP_SYS_NICE CAP_NET_ADMIN",
         "AmbientCapabilities=CAP_SYS_TIME CAP_SYS_NICE CAP_NET_ADMIN",
         "NoNewPrivileges=yes",

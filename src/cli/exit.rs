@@ -4,6 +4,12 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::engine::DisciplineEnd;
+
+/// Exit code of a node that may not go on: somebody has to look before it is started again, because a new start has the
+/// limits of a start.
+const REFUSED: u8 = 3;
+
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -49,7 +55,8 @@ impl Failure {
             }
             Failure::Runtime(error) => {
                 warn(&format!("{error:#}"));
-                ExitCode::FAILURE
+                let refusal = error.downcast_ref::<DisciplineEnd>().is_some_and(DisciplineEnd::is_refusal);
+                if refusal { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
             }
             Failure::Over => ExitCode::FAILURE,
             Failure::Never => ExitCode::from(2),

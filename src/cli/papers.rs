@@ -165,7 +165,8 @@ fn further(page: &str) -> &'static str {
             ".SH SIGNALS\n.TP\nSIGHUP\nreads the configuration and the keys again\n.TP\nSIGUSR1\nprints histograms of \
              latencies\n.TP\nSIGTERM, SIGINT\nend the daemon cleanly; a steered clock keeps its last rate\n\
              .SH EXIT STATUS\n0: done. 1: failed at run time. 2: used or configured wrongly; of waitsync: it will \
-             never be reached.\n\
+             never be reached. 3: a node has ended because it may not go on (a limit on changes of the clock, \
+             on\\-conflict = refuse): look before it is started again.\n\
              .SH SIGNS AND UNITS\nAn offset is local minus the other: positive means that the local clock is ahead. \
              sigma is one standard deviation, an estimate; bound is a promise. JSON has nanoseconds and parts per \
              billion, metrics have seconds.\n\

@@ -97,7 +97,8 @@ pub struct SystemClock<T = KernelTimex, S = Machine> {
 }
 
 impl SystemClock {
-    /// Takes hold of the system clock; changes nothing until the first correction.
+    /// Takes hold of the system clock; changes nothing until the first correction, but for the haste in which a holder
+    /// before may have died.
     ///
     /// # Errors
     /// [`SystemClockError`], a sentence each.
@@ -127,7 +128,7 @@ pub enum Abandoned {
 
 /// Leaves the system clock as its holder would have if that holder has died with the clock in its hands: without the
 /// haste of a last command, which may be as much as 10 %, and called unsynchronised. The rate is `best` if any is
-/// known, else the kernel's, and the nominal one where the tick length has been used.
+/// known, else the nominal one.
 ///
 /// # Errors
 /// [`SystemClockError`], a sentence each.
@@ -153,15 +154,27 @@ fn release_abandoned_by(
     };
     let Some(by) = lock.left_by() else { return Ok(Abandoned::GivenBack) };
     let mut state = timex::empty();
-    timex.adjust(&mut state).map_err(SystemClockError::Unreadable)?;
+    if let Err(error) = timex.adjust(&mut state) {
+        lock.leave_undone();
+        return Err(SystemClockError::Unreadable(error));
+    }
     let left = KernelRate::of(&state);
-    let kept = if left.tick_us == KernelRate::NOMINAL.tick_us { left } else { KernelRate::NOMINAL };
-    let rate = best.map_or(kept, KernelRate::from_rate);
+    if let Err(error) = end_haste(timex, &mut state, best) {
+        lock.leave_undone();
+        return Err(SystemClockError::Unreadable(error));
+    }
+    Ok(Abandoned::Released { by, from: left.rate(), to: KernelRate::of(&state).rate() })
+}
+
+/// Leaves a kernel at the best rate that is known, or at the nominal one: how much of what it was told was haste nobody
+/// knows. It is called unsynchronised. `state` is what the kernel says, before and after.
+fn end_haste(timex: &mut impl Timex, state: &mut libc::timex, best: Option<f64>) -> io::Result<()> {
     let mut request = timex::empty();
-    timex::request_rate(&mut request, rate);
+    timex::request_rate(&mut request, best.map_or(KernelRate::NOMINAL, KernelRate::from_rate));
     timex::request_unsynchronised(&mut request, state.status);
-    timex.adjust(&mut request).map_err(SystemClockError::Unreadable)?;
-    Ok(Abandoned::Released { by, from: left.rate(), to: rate.rate() })
+    timex.adjust(&mut request)?;
+    *state = request;
+    Ok(())
 }
 
 impl<T: Timex, S: TimeSource> SystemClock<T, S> {
@@ -175,7 +188,15 @@ impl<T: Timex, S: TimeSource> SystemClock<T, S> {
             LockError::Unusable { .. } => SystemClockError::Lock(error),
         })?;
         let mut state = timex::empty();
-        timex.adjust(&mut state).map_err(SystemClockError::Unreadable)?;
+        let known = timex.adjust(&mut state).and_then(|_| match lock.left_by() {
+            // Else the haste in which a holder died would go on for as long as this one hears nobody.
+            Some(_) => end_haste(&mut timex, &mut state, None),
+            None => Ok(()),
+        });
+        if let Err(error) = known {
+            lock.leave_undone();
+            return Err(SystemClockError::Unreadable(error));
+        }
         Ok(SystemClock {
             timex,
             source,

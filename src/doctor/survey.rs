@@ -53,7 +53,7 @@ pub fn survey(scope: &Scope) -> Facts {
     Facts {
         clock_source: word("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         adjtimex: KernelTimex.adjust(&mut timex::empty()).err().map(|error| error.raw_os_error().unwrap_or(0)),
-        capabilities: caps::of_this_thread().map(|own| own.effective).unwrap_or_default(),
+        capabilities: in_effect(),
         cpu: CpuFacts { allowed: rt::allowed_cpus().unwrap_or_default(), isolated: rt::isolated_cpus() },
         power: power(Path::new("/sys/devices/system/cpu")),
         limits: limits(),
@@ -63,6 +63,13 @@ pub fn survey(scope: &Scope) -> Facts {
         phcs: phcs(),
         daemons: Rivals::of_this_machine().into_processes(),
     }
+}
+
+/// The privileges that are in effect, and would be granted.
+fn in_effect() -> caps::CapabilitySet {
+    let has = |capability: &caps::Capability| capability.in_effect().unwrap_or(false);
+    let own: Vec<_> = caps::Capability::ALL.into_iter().filter(has).collect();
+    caps::CapabilitySet::of(&own)
 }
 
 fn word(path: impl AsRef<Path>) -> Option<String> {

@@ -1,4 +1,4 @@
-//! The discipline thread: sixteen times a second it drains the ring, lets the pipeline decide, steers the clock and
+//! The discipline thread: 32 times a second it drains the ring, lets the pipeline decide, steers the clock and
 //! publishes what came of it. It runs at its own pace whatever arrives, allocates nothing after its start, and never
 //! waits for another thread.
 
@@ -71,6 +71,14 @@ pub enum DisciplineEnd {
         "{0}, and --on-conflict is refuse: llts no longer steers; stop whoever did that, or use --on-conflict warn"
     )]
     Conflict(Interference),
+}
+
+impl DisciplineEnd {
+    /// Whether it may not go on, rather than cannot: a new start would forget why, and do what was refused.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, DisciplineEnd::Refused(_) | DisciplineEnd::Conflict(_))
+    }
 }
 
 /// The discipline thread's state.

@@ -74,7 +74,8 @@ impl MachineWatch {
     pub fn clock_set(&mut self, now_ns: i64) {
         if let Some(watch) = &self.clock_set {
             match watch.was_set() {
-                Ok(true) => self.set_at_ns = Some(now_ns),
+                // The first that nobody has given a reason for: whoever sets it again and again is told too.
+                Ok(true) => _ = self.set_at_ns.get_or_insert(now_ns),
                 Ok(false) => {}
                 Err(error) => {
                     warn!("small steps of the clock by others will not be noticed any longer: {error}");

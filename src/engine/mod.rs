@@ -32,6 +32,7 @@ mod status_socket;
 mod tickets;
 mod watch;
 
+pub use discipline::DisciplineEnd;
 pub use logging::begin as begin_logging;
 pub use preflight::{Preflight, preflight};
 pub use release::{ReleasePlaces, release_clock};

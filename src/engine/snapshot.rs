@@ -1,4 +1,4 @@
-//! What the discipline thread shows to the control thread: one fixed value, written sixteen times a second.
+//! What the discipline thread shows to the control thread: one fixed value, written 32 times a second.
 
 use crate::clock::{CardView, Segments};
 use crate::limits::{CARDS_MAX, PEERS_MAX};

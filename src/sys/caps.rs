@@ -56,7 +56,8 @@ impl Capability {
     /// # Errors
     /// If the kernel does not say.
     pub fn in_effect(self) -> io::Result<bool> {
-        Ok(of_this_thread()?.effective.contains(self))
+        let own = of_this_thread()?.effective.contains(self);
+        Ok(own && (self == Capability::NetAdmin || in_first_user_namespace()))
     }
 }
 
@@ -64,6 +65,18 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Whether this process is in the user namespace in which the machine was started. In any other (a rootless container)
+/// it may show every capability and still not steer the clock, lock memory or raise a priority: those are asked of the
+/// first one. The kernel tells by mapping all numbers to themselves.
+#[must_use]
+pub fn in_first_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_all(&map))
+}
+
+fn maps_all(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Some capabilities.
@@ -225,11 +238,20 @@ mod tests {
     }
 
     #[test]
+    fn only_a_map_of_all_numbers_to_themselves_is_the_first_user_namespace() {
+        assert!(maps_all("         0          0 4294967295\n"));
+        for map in ["         0       1000          1\n", "0 100000 65536\n", "0 0 4294967295\n1 1 1\n", ""] {
+            assert!(!maps_all(map), "{map:?}");
+        }
+    }
+
+    #[test]
     fn what_the_call_says_is_what_the_status_file_says() {
         let own = of_this_thread().unwrap();
         assert_eq!((own.effective.0, own.permitted.0), (told("CapEff:"), told("CapPrm:")));
         for capability in Capability::ALL {
-            assert_eq!(capability.in_effect().unwrap(), told("CapEff:") >> capability.bit() & 1 == 1);
+            let here = capability == Capability::NetAdmin || in_first_user_namespace();
+            assert_eq!(capability.in_effect().unwrap(), here && told("CapEff:") >> capability.bit() & 1 == 1);
         }
     }
 

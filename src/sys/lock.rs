@@ -13,12 +13,18 @@ pub struct ExclusiveLock {
     file: File,
     path: PathBuf,
     left_by: Option<u32>,
+    /// The number that the file is to show when the lock is gone.
+    leaves: Option<u32>,
 }
 
 impl Drop for ExclusiveLock {
     fn drop(&mut self) {
         // The lock itself goes with the file; a number that stays says only that its holder may have died.
-        if let Err(error) = self.file.set_len(0) {
+        let written = self.file.set_len(0).and_then(|()| match self.leaves {
+            Some(pid) => write_number(&mut self.file, pid),
+            None => Ok(()),
+        });
+        if let Err(error) = written {
             tracing::debug!("{} keeps the number of a holder that is gone: {error}", self.path.display());
         }
     }
@@ -74,7 +80,12 @@ impl ExclusiveLock {
         }
         let left_by = written_pid(&mut file);
         write_pid(&mut file).map_err(unusable)?;
-        Ok(ExclusiveLock { file, path: path.to_owned(), left_by })
+        Ok(ExclusiveLock { file, path: path.to_owned(), left_by, leaves: None })
+    }
+
+    /// Gives the lock back as it was found: what the holder before has left undone is still undone.
+    pub fn leave_undone(mut self) {
+        self.leaves = self.left_by;
     }
 
     /// The holder before, if it has died without giving the lock back.
@@ -92,8 +103,12 @@ impl ExclusiveLock {
 
 fn write_pid(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
+    write_number(file, std::process::id())
+}
+
+fn write_number(file: &mut File, pid: u32) -> io::Result<()> {
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())
+    writeln!(file, "{pid}")
 }
 
 fn written_pid(file: &mut File) -> Option<u32> {
@@ -136,7 +151,11 @@ mod tests {
         let number = fs::read_to_string(&path).unwrap();
         drop(held);
         fs::write(&path, number).unwrap();
-        assert_eq!(ExclusiveLock::acquire(&path).unwrap().left_by(), Some(std::process::id()));
+        let found = ExclusiveLock::acquire(&path).unwrap();
+        assert_eq!(found.left_by(), Some(std::process::id()));
+        found.leave_undone();
+        assert_eq!(ExclusiveLock::acquire(&path).unwrap().left_by(), Some(std::process::id()), "still undone");
+        assert_eq!(ExclusiveLock::acquire(&path).unwrap().left_by(), None);
     }
 
     #[test]

@@ -430,7 +430,7 @@ fn a_clock_whose_holder_died_is_left_without_its_haste_and_any_other_is_let_be()
         std::fs::write(&path, number).unwrap();
         kernel.take();
     };
-    for (rate, best, to) in [(0.08, Some(-20e-6), -20e-6), (0.08, None, 0.0), (31e-6, None, 31e-6)] {
+    for (rate, best, to) in [(0.08, Some(-20e-6), -20e-6), (0.08, None, 0.0), (31e-6, None, 0.0)] {
         die_at(&kernel, rate);
         let Abandoned::Released { from, to: now, .. } = release(&mut kernel, best) else { panic!("it was abandoned") };
         assert!((from - rate).abs() < 1e-11 && (now - to).abs() < 1e-11, "{from} {now}");
@@ -439,4 +439,15 @@ fn a_clock_whose_holder_died_is_left_without_its_haste_and_any_other_is_let_be()
         assert_eq!(kernel.with(|state| state.status) & STA_UNSYNC, STA_UNSYNC);
         assert_eq!(release(&mut kernel, best), Abandoned::GivenBack, "once is enough");
     }
+    // A kernel that refuses leaves it to be done.
+    die_at(&kernel, 0.08);
+    kernel.with(|state| state.permitted = false);
+    assert!(release_abandoned_by(&mut kernel, &path, None).is_err());
+    assert!(SystemClock::with(kernel.clone(), kernel.clone(), &path, true).is_err());
+    kernel.with(|state| state.permitted = true);
+    // A node that starts ends the haste at once: it may hear nobody for long.
+    let clock = SystemClock::with(kernel.clone(), kernel.clone(), &path, true).unwrap();
+    assert_eq!((clock.rate(), kernel.with(|state| (state.tick_us, state.frequency))), (0.0, (10_000, 0)));
+    drop(clock);
+    assert_eq!(release(&mut kernel, None), Abandoned::GivenBack);
 }
