@@ -37,7 +37,7 @@ fn a_service_manager_hears_that_the_node_is_up_alive_reloading_and_ending() {
     assert!(node.status().is_some(), "up means that it can be asked");
     heard(&socket, |lines| lines.iter().filter(|l| *l == "WATCHDOG=1").count() == 3);
     let other = lab.start("b", &[]);
-    heard(&socket, |lines| lines.iter().any(|l| l.starts_with("STATUS=track, 1 peers used")));
+    heard(&socket, |lines| lines.iter().any(|l| l.starts_with("STATUS=track, 1 peer used")));
     node.signal(Signal::SIGHUP);
     let lines = heard(&socket, said("READY=1"));
     assert!(said("RELOADING=1")(&lines) && lines.iter().any(|l| l.starts_with("MONOTONIC_USEC=")), "{lines:?}");

@@ -3,7 +3,9 @@
 //!
 //! Only references know of leap seconds, each from its own clock: what disciplines that clock has told it. If more than
 //! half of the references that count announce one, this node's clock is told, and takes it by itself at the end of its
-//! UTC day; V goes along at the tick that sees it. An announcement that no reference stands behind is taken back.
+//! UTC day; V goes along at the tick that sees it. An announcement that no reference stands behind is taken back. On
+//! any day but the last of June and of December it is a mistake of theirs, and not followed: there never was a leap
+//! second on another, and one reference with a stray bit would move every clock.
 //!
 //! No two nodes take it at the same instant, and each hears of the others' a packet later. For a few seconds around it
 //! the whole seconds between two nodes therefore say nothing: what is left of their difference counts, and by that
@@ -53,6 +55,7 @@ impl LeapWatch {
         let waiting = self.wanted != Leap::None && near_midnight(v_ns);
         match majority {
             _ if waiting => {}
+            Some(Leap::Insert | Leap::Delete) if !day_may_leap(v_ns) => self.wanted = Leap::None,
             Some(Leap::None) => (self.wanted, self.over) = (Leap::None, false),
             Some(_) if self.over => self.wanted = Leap::None,
             Some(leap) => self.wanted = leap,
@@ -72,6 +75,17 @@ impl LeapWatch {
 fn near_midnight(v_ns: i64) -> bool {
     let since_ns = v_ns.rem_euclid(DAY_NS);
     since_ns < AROUND_NS || DAY_NS - since_ns <= AROUND_NS
+}
+
+/// Whether the UTC day ends with June or with December. (Days of a year that begins in March: Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms", 2013.)
+fn day_may_leap(v_ns: i64) -> bool {
+    let next = v_ns.div_euclid(DAY_NS) + 1 + 719_468;
+    let of_era = next.rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    // The first of July and of January, counted from the first of March.
+    matches!(of_year, 122 | 306)
 }
 
 impl Pipeline {
@@ -135,7 +149,35 @@ pub(super) fn without_seconds(ns: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const NOON_NS: i64 = DAY_NS / 2;
+    /// The 31st of December 1970.
+    const LAST_NS: i64 = 364 * DAY_NS;
+    const NOON_NS: i64 = LAST_NS + DAY_NS / 2;
+
+    #[test]
+    fn a_leap_second_is_believed_on_the_last_day_of_june_and_of_december_only() {
+        // Days since 1970 of dates that `date -u -d DATE +%s` gives, and their neighbours.
+        for (day, leaps) in [(364, true), (180, true), (363, false), (365, false), (179, false), (181, false)] {
+            assert_eq!(day_may_leap(day * DAY_NS + 5), leaps, "{day}");
+        }
+        // 31 December 1999, 2000, 2026, 2100; 30 June 2000, 2026, 2100; 28 and 29 February 2000; 31 December 1969.
+        for (day, leaps) in [
+            (10_956, true),
+            (11_322, true),
+            (20_818, true),
+            (47_846, true),
+            (11_138, true),
+            (20_634, true),
+            (47_662, true),
+            (11_015, false),
+            (11_016, false),
+            (-1, true),
+        ] {
+            assert_eq!(day_may_leap(day * DAY_NS), leaps, "{day}");
+        }
+        let mut watch = LeapWatch::default();
+        watch.hear(Some(Leap::Insert), NOON_NS - DAY_NS);
+        assert_eq!(watch.command(), None, "a stray bit");
+    }
 
     #[test]
     fn an_announcement_is_followed_and_taken_back_but_not_at_the_last_moment() {
@@ -146,11 +188,11 @@ mod tests {
         assert_eq!(watch.command(), None);
         watch.hear(None, NOON_NS);
         assert_eq!(watch.command(), None, "references that are gone take nothing back");
-        for moment_ns in [DAY_NS - AROUND_NS, DAY_NS - 1, DAY_NS, DAY_NS + AROUND_NS - 1] {
+        for moment_ns in [DAY_NS - AROUND_NS, DAY_NS - 1, DAY_NS, DAY_NS + AROUND_NS - 1].map(|ns| LAST_NS + ns) {
             watch.hear(Some(Leap::None), moment_ns);
             assert_eq!(watch.command(), None, "a reference leaps some ms earlier");
         }
-        watch.hear(Some(Leap::None), DAY_NS - AROUND_NS - 1);
+        watch.hear(Some(Leap::None), LAST_NS + DAY_NS - AROUND_NS - 1);
         assert_eq!(watch.command(), Some(Leap::None));
     }
 

@@ -16,7 +16,7 @@ const EXCHANGE_STEPS: u64 = 8;
 /// A node that starts exchanges twice as often for two seconds.
 const BURST_STEPS: u64 = 128;
 /// What the wall clock says at true time zero.
-const EPOCH_NS: i64 = 1_790_000_000_000_000_000;
+const EPOCH_NS: i64 = 1_798_725_600_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
 const DAY_NS: i64 = 86_400 * SECOND_NS;
 /// True time at which the wall clock's first day ends.

@@ -3,6 +3,7 @@ its checks; its first line of documentation is what `--list` shows. Another one 
 end.
 """
 
+import calendar
 import json
 import time
 
@@ -558,8 +559,9 @@ def leap(lab):
     """A reference whose kernel knows of a leap second: all take it at midnight, and nothing else happens."""
     word, leap_ns = "insert", -1_000_000_000
     lab.boot()
-    now_ns = time.time_ns()
-    to_midnight_ns = DAY_NS - now_ns % DAY_NS - LEAP_AFTER_S * 1_000_000_000
+    # The next last day of a December: on an ordinary day nobody follows.
+    year = time.gmtime().tm_year + 1
+    to_midnight_ns = (calendar.timegm((year, 1, 1, 0, 0, 0)) - LEAP_AFTER_S) * 1_000_000_000 - time.time_ns()
     for guest, offset_ns in zip(lab.guests, lab.options.offsets_ns):
         lab.throw_off(guest, offset_ns + to_midnight_ns)
     lab.guests[0].run(f"labguest leap {word}")
