@@ -3,8 +3,11 @@
 //! rest by each thread for itself.
 
 use std::io;
+use std::path::Path;
 
-use crate::sys::caps::{self, Capability, CapabilitySet};
+use tracing::warn;
+
+use crate::sys::caps::{self, Account, Capability, CapabilitySet};
 
 /// What a node does that needs a privilege after its set-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,15 @@ impl Needs {
             control_permitted,
             helpers: everybody,
         }
+    }
+}
+
+/// Gives the clock's lock file to the user that the process becomes: else a node that is started as that user could not
+/// take the clock later.
+pub fn hand_over(lock: &Path, account: &Account) {
+    if let Err(error) = std::os::unix::fs::lchown(lock, Some(account.uid), Some(account.gid)) {
+        let (path, name) = (lock.display(), &account.name);
+        warn!("{path} stays root's ({error}): a node that is started as {name} cannot take the clock");
     }
 }
 

@@ -140,14 +140,8 @@ fn start(
         Needs { system_clock: settings.clock == ClockChoice::System, restores_card: guard.has_work(), locks_memory };
     let plan = needs.plan();
     if let Some(account) = &account {
-        // Else a node that is started as that user could not take the clock later.
-        if settings.clock == ClockChoice::System
-            && let Err(error) = std::os::unix::fs::lchown(SYSTEM_LOCK_PATH, Some(account.uid), Some(account.gid))
-        {
-            warn!(
-                "{SYSTEM_LOCK_PATH} stays root's ({error}): a node started as {} cannot take the clock",
-                account.name
-            );
+        if settings.clock == ClockChoice::System {
+            privileges::hand_over(Path::new(SYSTEM_LOCK_PATH), account);
         }
         caps::become_account(account, plan.process)
             .with_context(|| format!("the process cannot become the user {}", account.name))?;
