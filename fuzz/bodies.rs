@@ -408,8 +408,11 @@ pub fn saturn_datagrams(data: &[u8]) -> u64 {
     finished
 }
 
+/// A table of a scenario: its name, and of each key the values to choose from.
+type Table = (&'static str, &'static [(&'static str, &'static [&'static str])]);
+
 /// What a scenario's keys may be given, table by table, good values first and bad ones last.
-const SCENARIO_TABLES: &[(&str, &[(&str, &[&str])])] = &[
+const SCENARIO_TABLES: &[Table] = &[
     (
         "[cluster]",
         &[
