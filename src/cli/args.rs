@@ -207,7 +207,8 @@ pub(super) struct RunArgs {
     /// interface [default: nowhere]
     #[arg(long, value_name = "ADDR", value_parser = quantity::metrics_addr)]
     pub metrics: Option<SocketAddr>,
-    /// Record every finished exchange into this file, for replay
+    /// Record every finished exchange into this file, for replay; it must be a new one: a node that finds it there does
+    /// not start
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Log measurements: exchanges (every one), peers and tracking (now and then), as LOG,LOG; chrony's names

@@ -112,7 +112,8 @@ fn wait(args: &WaitsyncArgs, began: Instant, last: &mut Option<Status>) -> (&'st
 fn outlook(status: &Status, bound_ns: i64) -> Outlook {
     match (status.role.as_str(), status.state.as_str(), status.bound_ns) {
         ("observer", ..) => Outlook::Never("it is an observer and steers no clock (--role)"),
-        (_, "track", Some(now_ns)) if now_ns <= bound_ns as f64 => Outlook::Reached,
+        // In holdover too: there the promise is as good, and grows.
+        (_, "track" | "holdover", Some(now_ns)) if now_ns <= bound_ns as f64 => Outlook::Reached,
         _ => Outlook::Waiting,
     }
 }

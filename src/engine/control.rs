@@ -343,6 +343,9 @@ impl Control {
                         measuring.arrived(&peer);
                     }
                 }
+                Note::Silent(peer) if self.answers.only_observes(peer.node) => {
+                    info!("{} at {} observes no longer", peer.name, peer.address);
+                }
                 Note::Silent(peer) => warn!("peer {} at {} has fallen silent", peer.name, peer.address),
                 Note::Returned(peer) => info!("peer {} at {} is heard again", peer.name, peer.address),
                 Note::Left(peer) => info!("peer {} at {} has given its place up", peer.name, peer.address),

@@ -119,7 +119,7 @@ impl History {
         self.newest = self.newest.max(u32::try_from(number).unwrap_or(u32::MAX));
         let skew_ns = max_skew_ns(status);
         self.merge(NODE, [status.clock.offset_ns, status.sigma_ns, status.bound_ns, skew_ns], f32::max);
-        for peer in status.peers.iter().filter(|peer| peer.offset_ns.is_some()) {
+        for peer in status.peers.iter().filter(|peer| peer.offset_ns.is_some() && !peer.only_observes()) {
             let track = self.track_of(peer);
             self.merge(track, [peer.offset_ns, peer.sigma_ns, peer.bound_ns, peer.delay_ns], f32::min);
         }

@@ -132,7 +132,9 @@ fn clock(page: &mut Page, status: &Status) {
 type PeerNumber = fn(&PeerStatus) -> Option<f64>;
 
 fn peers(page: &mut Page, peers: &[PeerStatus]) {
-    page.family("llts_peers_known", "gauge", "", "Peers known, heard or not.");
+    // A query each minute would make 1,440 series a day.
+    let peers: Vec<&PeerStatus> = peers.iter().filter(|peer| !peer.only_observes()).collect();
+    page.family("llts_peers_known", "gauge", "", "Peers known, heard or not; observers are none.");
     page.sample("llts_peers_known", &[], peers.len() as f64);
     page.family("llts_peers_used", "gauge", "", "Peers whose word counts.");
     page.sample("llts_peers_used", &[], peers.iter().filter(|peer| peer.state == "used").count() as f64);
@@ -152,18 +154,18 @@ fn peers(page: &mut Page, peers: &[PeerStatus]) {
     ];
     for (name, help, number) in families {
         page.family(name, "gauge", "seconds", help);
-        for peer in peers {
+        for peer in &peers {
             let labels = [("peer", peer.name.as_str()), ("address", &peer.address.to_string())];
             page.known(name, &labels, number(peer).map(|ns| ns * 1e-9));
         }
     }
     page.family("llts_peer_reach_ratio", "gauge", "ratio", "The share of the last eight intervals with an exchange.");
-    for peer in peers {
+    for peer in &peers {
         let labels = [("peer", peer.name.as_str()), ("address", &peer.address.to_string())];
         page.sample("llts_peer_reach_ratio", &labels, f64::from(peer.reach.count_ones()) / 8.0);
     }
     page.family("llts_peer_state", "gauge", "", "Where the peer stands, and why if it is not used; always 1.");
-    for peer in peers {
+    for peer in &peers {
         let labels = [
             ("peer", peer.name.as_str()),
             ("address", &peer.address.to_string()),

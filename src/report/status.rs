@@ -84,6 +84,14 @@ pub struct CardStatus {
     pub losses: u64,
 }
 
+impl PeerStatus {
+    /// Whether it only looks, and may be gone the next minute (`llts query`, `llts watch`): worth no series of its own.
+    #[must_use]
+    pub fn only_observes(&self) -> bool {
+        self.role.as_deref() == Some("observer")
+    }
+}
+
 /// One peer as its node sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerStatus {

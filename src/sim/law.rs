@@ -103,7 +103,7 @@ impl Law {
         self
     }
 
-    /// One draw, ns; never further from zero than [`DRAW_NS_MAX`].
+    /// One draw, ns; never further from zero than `DRAW_NS_MAX`.
     pub fn draw(&self, stream: &mut Stream) -> f64 {
         let draw = |(part, term): &(f64, Term)| {
             if *part >= 1.0 || stream.chance(*part) { term.draw(stream) } else { 0.0 }
