@@ -74,8 +74,7 @@ impl MachineWatch {
     pub fn clock_set(&mut self, now_ns: i64) {
         if let Some(watch) = &self.clock_set {
             match watch.was_set() {
-                // The first that nobody has given a reason for: whoever sets it again and again is told too.
-                Ok(true) => _ = self.set_at_ns.get_or_insert(now_ns),
+                Ok(true) => self.note_set(now_ns),
                 Ok(false) => {}
                 Err(error) => {
                     warn!("small steps of the clock by others will not be noticed any longer: {error}");
@@ -83,6 +82,11 @@ impl MachineWatch {
                 }
             }
         }
+    }
+
+    /// The first setting that nobody has given a reason for stands: whoever sets the clock again and again is told too.
+    fn note_set(&mut self, now_ns: i64) {
+        self.set_at_ns.get_or_insert(now_ns);
     }
 
     /// This node has set the clock itself, or knows why the kernel did.
@@ -180,6 +184,17 @@ mod tests {
             watch.look(11 * second);
             assert_eq!(watch.clock_set_by_others.load(Ordering::Relaxed), told, "{explained_ns:?}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_again_and_again_is_noticed_while_that_goes_on() {
+        let (mut watch, _) = watch();
+        for n in 0..5 {
+            let now_ns = 10_000_000_000 + n * 300_000_000;
+            watch.note_set(now_ns);
+            watch.look(now_ns);
+        }
+        assert!(watch.clock_set_by_others.load(Ordering::Relaxed), "after 1.2 s of it");
     }
 
     #[test]
