@@ -6,6 +6,8 @@
 //! steps 1, 3 and 4 are measured, not proven. The gates and the limit of the bias weights to f peers have a history of
 //! attacks behind them: do not simplify them without the amplitude sweep of ALGORITHMS 6.3.
 
+use std::cmp::Ordering;
+
 use crate::limits::PEERS_MAX;
 
 /// The fusion's thresholds, each in standard deviations of the value it is applied to.
@@ -18,14 +20,19 @@ pub struct Gates {
     pub reach: f64,
     /// Beyond this from the centre a value is dropped.
     pub drop: f64,
-    /// Kept values are clipped this far from the centre.
+    /// Values are clipped this far from the middle of what is believed to find the centre.
     pub clip: f64,
+    /// What lasts of the kept values is clipped this far from its centre: noise averages out of it, a lie does not.
+    pub lasting: f64,
+    /// And this far what passes.
+    pub passing: f64,
     /// Lasting bias at which a suspicious peer's weight is halved.
     pub bias: f64,
 }
 
 /// The gates of the raw-clock ensemble, swept over attack amplitudes (ALGORITHMS 6.2).
-pub const GATES_RCE: Gates = Gates { far: 30.0, reach: 1.875, drop: 6.0, clip: 1.25, bias: 0.53 };
+pub const GATES_RCE: Gates =
+    Gates { far: 30.0, reach: 1.875, drop: 6.0, clip: 1.25, lasting: 1.0, passing: 1.5, bias: 1.0 };
 
 /// Memory of a peer's bias, seconds.
 const BIAS_MEMORY_S: f64 = 20.0;
@@ -37,6 +44,8 @@ const VALUES_MAX: usize = PEERS_MAX + 1;
 const WITNESS: f64 = 2.0;
 /// Biases this close to each other are equal: rounding is no reason to suspect one of two.
 const TIE: f64 = 1e-9;
+/// How often a clipped mean is taken about itself: it has settled to a few percent of its reach by then.
+const CLIPPED_ROUNDS: usize = 3;
 /// The place of the own value, zero.
 const SELF: usize = usize::MAX;
 
@@ -47,6 +56,8 @@ pub struct Input {
     pub slot: usize,
     /// Peer minus self.
     pub value: f64,
+    /// What lasts of it, noise that passes averaged away.
+    pub steady: f64,
     /// Standard deviation of the value if the peer is honest. It must come from own quantities, never from the spread
     /// of the values, which a liar controls; a liar can only make its own larger or smaller.
     pub sigma: f64,
@@ -82,6 +93,7 @@ pub struct Fused {
 #[derive(Clone, Copy, Default)]
 struct Value {
     value: f64,
+    steady: f64,
     /// As given, but not below what the weight's limit allows.
     sigma: f64,
     weight: f64,
@@ -129,16 +141,21 @@ impl Hybrid {
         for (index, input) in inputs.iter().enumerate() {
             let sigma = input.sigma.max(least);
             let weight = (typical / sigma).powi(2);
-            buffer[count] = Value { value: input.value, sigma, weight, input: index, slot: input.slot, kept: true };
+            let Input { slot, value, steady, .. } = *input;
+            buffer[count] = Value { value, steady, sigma, weight, input: index, slot, kept: true };
             count += 1;
         }
         if own_counts {
-            buffer[count] = Value { value: 0.0, sigma: typical, weight: 1.0, input: SELF, slot: 0, kept: true };
+            buffer[count] = Value { sigma: typical, weight: 1.0, input: SELF, kept: true, ..Value::default() };
             count += 1;
         }
         let values = &mut buffer[..count];
         // Sorted sums make the order of the peers irrelevant to the last bit.
-        values.sort_unstable_by(|a, b| a.value.total_cmp(&b.value).then(a.sigma.total_cmp(&b.sigma)));
+        let key = |v: &Value| [v.value, v.sigma, v.steady];
+        values.sort_unstable_by(|a, b| {
+            let mut order = key(a).into_iter().zip(key(b)).map(|(a, b)| a.total_cmp(&b));
+            order.find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+        });
         if faults == 0 {
             return weighted_mean(values, None);
         }
@@ -183,12 +200,16 @@ impl Hybrid {
         }
         let centre = weighted_mean(values, Some((centre, self.gates.clip))).value;
 
-        // 4. The weighted mean of what is kept, each clipped to where honest values lie.
+        // 4. The weighted mean of what is kept, clipped to where honest values lie: closely in what lasts, from which
+        // noise has averaged out, loosely in what passes.
         if !parted {
             self.learn_bias(values, centre, dt_s);
-            self.weigh_bias(values, faults);
+            let dropped = values.iter().filter(|v| !v.kept).count();
+            self.weigh_bias(values, faults.saturating_sub(dropped));
         }
-        Fused { parted, ..weighted_mean(values, Some((centre, self.gates.clip))) }
+        let lasting = clipped_mean(values, self.gates.lasting, |v| v.steady);
+        let passing = clipped_mean(values, self.gates.passing, |v| v.value - v.steady);
+        Fused { parted, value: lasting + passing, ..weighted_mean(values, Some((centre, self.gates.clip))) }
     }
 
     /// Learns only while values agree: at start, or parted, everybody would look biased.
@@ -304,6 +325,28 @@ fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize, wit
     Dropped::Count(count)
 }
 
+/// The weighted mean of the kept values' `part`, each clipped to `reach` sigmas about it: as M-estimators are found, from
+/// the median.
+fn clipped_mean(values: &[Value], reach: f64, part: impl Fn(&Value) -> f64) -> f64 {
+    let mut sorted = [0.0; VALUES_MAX];
+    let mut count = 0;
+    for value in values.iter().filter(|v| v.kept) {
+        sorted[count] = part(value);
+        count += 1;
+    }
+    let sorted = &mut sorted[..count];
+    sorted.sort_unstable_by(f64::total_cmp);
+    let median = f64::midpoint(sorted[count / 2], sorted[(count - 1) / 2]);
+    (0..CLIPPED_ROUNDS).fold(median, |centre, _| {
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for v in values.iter().filter(|v| v.kept) {
+            sum += v.weight * part(v).clamp(centre - reach * v.sigma, centre + reach * v.sigma);
+            weights += v.weight;
+        }
+        sum / weights
+    })
+}
+
 fn weighted_mean(values: &[Value], clip: Option<(f64, f64)>) -> Fused {
     let (mut sum, mut weights, mut peers, mut variance) = (0.0, 0.0, 0.0, 0.0);
     for v in values.iter().filter(|v| v.kept) {
@@ -336,7 +379,7 @@ mod tests {
     use super::*;
 
     fn inputs(values: &[f64], sigma: f64) -> Vec<Input> {
-        values.iter().enumerate().map(|(slot, v)| Input { slot, value: *v, sigma }).collect()
+        values.iter().enumerate().map(|(slot, v)| Input { slot, value: *v, steady: *v, sigma }).collect()
     }
 
     fn round(faults: usize) -> Round {

@@ -44,6 +44,8 @@ pub struct Voice {
     pub tracks: bool,
     /// The peer's V minus own V now, ns.
     pub z_ns: f64,
+    /// What lasts of that, ns: both V's moves followed at once, the edge averaged for longer than its filter does.
+    pub steady_ns: f64,
     /// What the round trips alone allow for it, ns: the peer's V minus own V lies within, whatever the delays were.
     pub hard: Span,
     /// How much faster the peer's V runs than own V (seconds per second).
@@ -114,6 +116,7 @@ impl Voice {
         node: NodeId(2),
         tracks: true,
         z_ns: 0.0,
+        steady_ns: 0.0,
         hard: Span { low_ns: -1_000.0, high_ns: 1_000.0 },
         g: 0.0,
         start_g: None,

@@ -85,12 +85,12 @@ impl Rce {
         }
     }
 
-    /// `value` gives a peer's value and its variance.
-    fn fill(&mut self, voices: &[Voice], value: impl Fn(&Voice) -> (f64, f64)) {
+    /// `value` gives a peer's value, what lasts of it, and its variance.
+    fn fill(&mut self, voices: &[Voice], value: impl Fn(&Voice) -> (f64, f64, f64)) {
         self.inputs.clear();
         for voice in voices {
-            let (value, variance) = value(voice);
-            self.inputs.push(Input { slot: voice.slot.index(), value, sigma: variance.sqrt() });
+            let (value, steady, variance) = value(voice);
+            self.inputs.push(Input { slot: voice.slot.index(), value, steady, sigma: variance.sqrt() });
         }
     }
 }
@@ -104,10 +104,13 @@ impl Consensus for Rce {
         let round = Round { own_counts: view.own_counts, faults: view.faults, starting, dt_s };
         // A filtered edge is never worse than a single exchange. Fused as seen from where own V was when the others
         // spoke; what it has moved since is then taken off.
-        self.fill(view.voices, |v| (v.z_ns + view.own_moved_ns, v.edge_var.min(v.noise_var)));
+        let moved_ns = view.own_moved_ns;
+        self.fill(view.voices, |v| (v.z_ns + moved_ns, v.steady_ns + moved_ns, v.edge_var.min(v.noise_var)));
         let phase = self.phase.fuse(&self.inputs, round);
 
-        self.fill(view.voices, |v| (v.g + view.own_rate_moved, v.edge_rate_var));
+        // Rates have no noise that passes: edges average them for as long as oscillators allow.
+        let apart = |v: &Voice| v.g + view.own_rate_moved;
+        self.fill(view.voices, |v| (apart(v), apart(v), v.edge_rate_var));
         let fused = self.rate.fuse(&self.inputs, round);
         let left = fused.value - view.own_rate_moved;
         let noise = RATE_APART * fused.sigma;
@@ -197,7 +200,7 @@ mod tests {
     use super::*;
 
     fn voice(slot: u16, z_ns: f64, g: f64) -> Voice {
-        Voice { slot: PeerSlot(slot), z_ns, g, ..Voice::AGREES }
+        Voice { slot: PeerSlot(slot), z_ns, steady_ns: z_ns, g, ..Voice::AGREES }
     }
 
     fn view(voices: &[Voice], faults: usize) -> View<'_> {

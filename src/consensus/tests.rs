@@ -34,6 +34,7 @@ impl Scene {
     fn negated(&self) -> Scene {
         let negate = |v: &Voice| Voice {
             z_ns: -v.z_ns,
+            steady_ns: -v.steady_ns,
             hard: Span { low_ns: -v.hard.high_ns, high_ns: -v.hard.low_ns },
             g: -v.g,
             drift: v.drift.map(|drift| -drift),
@@ -56,6 +57,7 @@ fn any_scene() -> impl Strategy<Value = Scene> {
                     node: NodeId(10 * n as u64 + 1),
                     tracks,
                     z_ns,
+                    steady_ns: z_ns,
                     hard: Span { low_ns: z_ns - below_ns, high_ns: z_ns + above_ns },
                     g,
                     edge_var,
@@ -106,7 +108,7 @@ proptest! {
         let mut agreed = scene.clone();
         for voice in &mut agreed.voices {
             let reach_ns = voice.hard.high_ns - voice.z_ns;
-            (voice.z_ns, voice.g) = (-scene.own_moved_ns, 0.0);
+            (voice.z_ns, voice.steady_ns, voice.g) = (-scene.own_moved_ns, -scene.own_moved_ns, 0.0);
             voice.hard = Span { low_ns: voice.z_ns - reach_ns, high_ns: voice.z_ns + reach_ns };
         }
         for algorithm in each() {
@@ -129,7 +131,7 @@ proptest! {
     ) {
         let near = |z_ns: f64| Span { low_ns: z_ns - width_ns, high_ns: z_ns + width_ns };
         let voice = |n: usize, z_ns: f64, hard: Span| {
-            Voice { slot: PeerSlot(n as u16), z_ns, hard, g: z_ns * 1e-9, ..Voice::AGREES }
+            Voice { slot: PeerSlot(n as u16), z_ns, steady_ns: z_ns, hard, g: z_ns * 1e-9, ..Voice::AGREES }
         };
         let truths = honest.iter().enumerate().map(|(n, z)| voice(n, *z, near(*z)));
         let said = |(n, (z, w)): (usize, &(f64, f64))| voice(6 + n, *z, Span { low_ns: z - w, high_ns: z + w });

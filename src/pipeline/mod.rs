@@ -32,6 +32,7 @@ mod peer;
 mod promise;
 mod snapshot;
 mod standing;
+mod steady;
 pub mod tuning;
 mod upheaval;
 mod wander;

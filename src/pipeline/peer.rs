@@ -4,6 +4,7 @@
 use super::conduct::Conduct;
 use super::leap::{later, without_seconds};
 use super::standing::{Candidate, Standing, settled};
+use super::steady::Steady;
 use super::upheaval::{Tear, ends};
 use crate::consensus::Voice;
 use crate::consensus::{Algorithm, EdgeModel};
@@ -60,6 +61,9 @@ pub(super) struct Peer {
     /// Its V minus own V at this tick, ns, before the tick's decision, and its rate.
     pub z_ns: f64,
     pub g: f64,
+    /// What lasts of that distance.
+    steady: Steady,
+    steady_ns: f64,
     /// The rate its V would have had it kept to that of its start.
     start_g: Option<f64>,
     /// How far its clock can be from the own one, ns; infinite if nothing can be said.
@@ -94,6 +98,8 @@ impl Peer {
             rate_at_agreement: None,
             z_ns: 0.0,
             g: 0.0,
+            steady: Steady::default(),
+            steady_ns: 0.0,
             start_g: None,
             bound_ns: f64::INFINITY,
             rx_class: StampClass::User,
@@ -121,6 +127,7 @@ impl Peer {
         }
         self.claimed = None;
         self.conduct = Conduct::default();
+        self.steady.forget();
         self.whole = None;
         self.relation = None;
         self.standing = Standing::NoSamples;
@@ -154,6 +161,7 @@ impl Peer {
         match Tear::between(&known, exchange, silence_ns) {
             Some(tear) => {
                 self.filter.reset();
+                self.steady.forget();
                 self.heard = None;
                 (self.tear, self.whole) = (Some(tear), None);
                 (self.admitted, self.rate_at_agreement) = (false, None);
@@ -217,10 +225,12 @@ impl Peer {
         self.own_rate_moved = own.rate - before.rate;
         let (Some(relation), Some(claim)) = (&self.relation, &self.claim) else { return };
         let theirs = now.plus(relation.base_ns).plus(relation.offset_ns.floor() as i64);
-        self.z_ns = claim.mapping.offset_difference_ns(theirs, own, now, relation.base_ns) + relation.offset_ns;
-        if blurred {
-            self.z_ns = without_seconds(self.z_ns);
-        }
+        let through = |said: &Mapping, own: &Mapping| {
+            let z_ns = said.offset_difference_ns(theirs, own, now, relation.base_ns) + relation.offset_ns;
+            if blurred { without_seconds(z_ns) } else { z_ns }
+        };
+        self.z_ns = through(&claim.mapping, own);
+        self.steady_ns = self.steady.follow(relation, (claim.mapping, *own), now, through);
         self.g = rate_apart(relation.rate, claim.mapping.rate, own.rate);
         self.start_g = self.start_rate.map(|start| rate_apart(relation.rate, start, own.rate));
     }
@@ -263,6 +273,7 @@ impl Peer {
             node: self.identity.expect("only somebody is used").node,
             tracks: claim.state == NodeState::Track,
             z_ns: self.z_ns,
+            steady_ns: self.steady_ns,
             hard: Span { low_ns: through + relation.hard.low_ns, high_ns: through + relation.hard.high_ns },
             g: self.g,
             start_g: self.start_g,
