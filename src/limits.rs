@@ -25,6 +25,10 @@ pub const MEASUREMENTS: usize = 4 * NOTES;
 pub const LOG_LINES_BURST: u32 = PEERS_MAX as u32;
 /// After its burst a kind has one line in this time, ns; what was held back is told as often.
 pub const LOG_LINE_INTERVAL_NS: i64 = 10_000_000_000;
+/// The longest path of a local socket, bytes: the kernel's 108 less the zero that ends it.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Names that are tried for a recording before it is given up: one for each start.
+pub const RECORDING_NAMES: usize = 10_000;
 /// Clients of the status socket served at one time.
 pub const STATUS_CLIENTS_MAX: usize = 16;
 /// A status client that has not asked or not read within this is cut off, ns.

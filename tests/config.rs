@@ -3,6 +3,7 @@
 mod daemons;
 
 use std::fs;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -266,58 +267,119 @@ fn check_config_says_what_a_good_file_means_and_where_a_bad_one_is_wrong() {
     assert_eq!(llts(&["check-config", file]).status.code(), Some(2));
 }
 
-/// What `check-config` and `run` say of a file, each with its exit code. `run` is given a socket of its own.
-fn check_and_run(lab: &Lab, text: &str) -> [(i32, String); 2] {
+/// The exit code of a command, and all that it said.
+fn said(output: std::process::Output) -> (i32, String) {
+    (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+/// What `check-config` says of a file.
+fn checked(lab: &Lab, text: &str) -> (i32, String) {
     let config = lab.path().join("tried.toml");
     put(&config, text, 0o600);
-    let config = config.to_str().unwrap();
-    let said = |output: std::process::Output| {
-        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        (output.status.code().unwrap(), text)
-    };
-    [said(llts(&["check-config", config])), said(lab.run(free_port(), "tried", &["--config", config]))]
+    said(llts(&["check-config", config.to_str().unwrap()]))
+}
+
+/// What `run` says of a configuration; it has a socket of its own.
+fn ran(lab: &Lab, text: &str) -> (i32, String) {
+    let config = lab.path().join("tried.toml");
+    put(&config, text, 0o600);
+    said(lab.run(free_port(), "tried", &["--config", config.to_str().unwrap()]))
 }
 
 #[test]
-fn check_config_refuses_whatever_run_would_refuse_in_the_same_words() {
+fn check_config_refuses_whatever_run_would_refuse_in_the_same_words_and_with_the_same_code() {
     let lab = Lab::new();
     let taken = lab.path().join("taken");
     fs::write(&taken, "").unwrap();
-    let taken = taken.to_str().unwrap();
-    for (text, part) in [
+    let (taken, folder, long) = (taken.to_str().unwrap(), lab.path().display(), "x".repeat(100));
+    let faults = [
         ("user = \"nobody-there\"\n".to_owned(), "there is no user called nobody-there on this machine"),
         ("cpu = 4096\n".to_owned(), "there is no CPU 4096 on this machine"),
-        (
-            "listen-addr = \"192.0.2.77\"\nhmac-key = \"0123456789abcdef\"\n".to_owned(),
-            "is not an address of this machine",
-        ),
-        ("metrics = \"192.0.2.77:9124\"\n".to_owned(), "cannot serve metrics at 192.0.2.77:9124 (--metrics)"),
         ("record = \"/nonexistent/a.rec\"\n".to_owned(), "there is no folder /nonexistent: make it first"),
-        (format!("record = \"{taken}\"\n"), "it is there already"),
+        (format!("record = \"{folder}\"\n"), "there is something that is no file"),
+        ("record = \"/dev/null\"\n".to_owned(), "there is something that is no file"),
+        ("record = \"/proc/a.rec\"\n".to_owned(), "nothing can be kept in /proc/a.rec (--record)"),
+        ("state-dir = \"/sys/llts\"\n".to_owned(), "nothing can be kept in /sys/llts (--state-dir)"),
+        ("log-measurements = \"peers\"\nlog-dir = \"/proc/log\"\n".to_owned(), "(--log-dir): the kernel shows"),
+        ("clock = \"system\"\ndrift-file = \"/sys/drift\"\n".to_owned(), "(--drift-file): the kernel shows"),
         (format!("log-measurements = \"peers\"\nlog-dir = \"{taken}\"\n"), "is not a folder"),
         (format!("socket = \"{taken}\"\n"), "is no socket and is left alone"),
+        (
+            format!("socket = \"/tmp/{long}.sock\"\n"),
+            "has 110 bytes, and the kernel takes 107: give a shorter --socket",
+        ),
         ("timestamps = \"hardware\"\niface = \"lo\"\n".to_owned(), "no hardware time stamps"),
-        ("iface = \"llts-none\"\n".to_owned(), "there is no network interface called llts-none"),
         ("key-file = \"/nonexistent\"\n".to_owned(), "cannot read the key file /nonexistent"),
-    ] {
-        let [(checked, told), (ran, refused)] = check_and_run(&lab, &text);
-        assert_eq!(checked, 2, "{text}: {told}");
-        assert!(ran == 1 || ran == 2, "{text}: run ended with {ran}: {refused}");
-        assert!(told.contains(part) && refused.contains(part), "{text}: {told}{refused}");
+    ];
+    for (text, part) in &faults {
+        let (code, told) = checked(&lab, text);
+        let (run_code, run_told) = ran(&lab, text);
+        assert_eq!((code, run_code), (2, 2), "{text}: {told}{run_told}");
+        assert!(told.contains(part) && run_told.contains(part), "{text}: {told}{run_told}");
     }
+}
+
+#[test]
+fn what_may_mend_itself_is_wrong_to_check_config_and_only_a_failure_to_run_which_is_started_again() {
+    let lab = Lab::new();
+    for (text, part) in [
+        ("listen-addr = \"192.0.2.77\"\nhmac-key = \"0123456789abcdef\"\n", "is not an address of this machine"),
+        ("metrics = \"192.0.2.77:9124\"\n", "cannot serve metrics at 192.0.2.77:9124 (--metrics)"),
+        ("iface = \"llts-none\"\n", "there is no network interface called llts-none"),
+    ] {
+        let ((code, told), (run_code, run_told)) = (checked(&lab, text), ran(&lab, text));
+        assert_eq!((code, run_code), (2, 1), "{text}: {told}{run_told}");
+        assert!(told.contains(part) && run_told.contains(part), "{text}: {told}{run_told}");
+    }
+    // What will not mend itself comes first: no start would help.
+    let (code, told) = ran(&lab, "iface = \"llts-none\"\ncpu = 4096\n");
+    assert!(code == 2 && told.contains("no CPU 4096"), "{told}");
+
+    // A port that is taken is no fault of the settings, and may be free the next moment.
+    let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (udp, tcp) = (udp.local_addr().unwrap().port(), tcp.local_addr().unwrap().port());
+    let _held = (UdpSocket::bind(("127.0.0.1", udp)), TcpListener::bind(("127.0.0.1", tcp)));
+    let (code, told) = checked(&lab, &format!("port = {udp}\nmetrics = \"{tcp}\"\n"));
+    assert_eq!(code, 0, "{told}");
+    for part in [format!("note: UDP port {udp} "), format!("note: TCP port {tcp} (--metrics) is in use now: by llts")] {
+        assert!(told.contains(&part), "{part}: {told}");
+    }
+    let (code, told) = ran(&lab, &format!("metrics = \"{tcp}\"\n"));
+    assert!(code == 1 && told.contains("cannot listen for monitoring at 127.0.0.1"), "{told}");
+}
+
+#[test]
+fn a_node_that_is_started_again_records_beside_what_it_has_recorded() {
+    let lab = Lab::new();
+    let record = lab.path().join("a.rec");
+    let text = format!("record = \"{}\"\n", record.display());
+    let starts = |name: &str| {
+        let mut node = lab.start("a", &["--record", record.to_str().unwrap()]);
+        wait_for("it answers", 20.0, || node.status().is_some());
+        let told = format!("every exchange is recorded into {}", lab.path().join(name).display());
+        assert!(node.log().contains(&told), "{told}: {}", node.log());
+        node.signal(Signal::SIGTERM);
+        assert_eq!(node.exit_code(), Some(0));
+    };
+    let (code, told) = checked(&lab, &text);
+    assert!(code == 0 && !told.contains("is there already"), "{told}");
+    starts("a.rec");
+    let first = fs::read(&record).unwrap();
+    for name in ["a.rec.1", "a.rec.2"] {
+        let (code, told) = checked(&lab, &text);
+        let would = format!("would record into {}", lab.path().join(name).display());
+        assert!(code == 0 && told.contains(&would), "{told}");
+        starts(name);
+    }
+    assert_eq!(fs::read(&record).unwrap(), first, "what was there is left alone");
 }
 
 #[test]
 fn check_config_refuses_what_a_node_would_have_to_do_without_and_says_what_it_cannot_know() {
     let lab = Lab::new();
-    let (config, taken) = (lab.path().join("tried.toml"), lab.path().join("taken"));
+    let taken = lab.path().join("taken");
     fs::write(&taken, "").unwrap();
-    let (taken, file) = (taken.to_str().unwrap(), config.to_str().unwrap());
-    let check = |text: &str| {
-        put(&config, text, 0o600);
-        let output = llts(&["check-config", file]);
-        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
-    };
+    let taken = taken.to_str().unwrap();
     for (text, part) in [
         (format!("state-dir = \"{taken}\"\n"), "taken is not a folder"),
         (format!("state-dir = \"{taken}/below\"\n"), "cannot use the folder"),
@@ -326,14 +388,14 @@ fn check_config_refuses_what_a_node_would_have_to_do_without_and_says_what_it_ca
         ("clock = \"system\"\ndrift-file = \"/nonexistent/drift\"\n".to_owned(), "there is no folder /nonexistent"),
         ("iface = \"lo\"\nphc = \"/dev/null/ptp7\"\n".to_owned(), "there is no clock of a card at /dev/null/ptp7"),
     ] {
-        let (code, told) = check(&text);
+        let (code, told) = checked(&lab, &text);
         assert_eq!((code, told.lines().count()), (2, 1), "{text}: {told}");
         assert!(told.contains(part) && told.contains("a node would go on without"), "{text}: {told}");
     }
     // Everything that is wrong is told at once.
-    let (code, told) = check("user = \"nobody-there\"\ncpu = 4096\n");
+    let (code, told) = checked(&lab, "user = \"nobody-there\"\ncpu = 4096\n");
     assert!(code == 2 && told.contains("nobody-there") && told.contains("no CPU 4096"), "{told}");
-    let (code, told) = check("metrics = \":9124\"\n");
+    let (code, told) = checked(&lab, "metrics = \":9124\"\n");
     assert!(code == 0 && told.contains("note: metrics are served beyond loopback"), "{told}");
     // Nothing was made on the way.
     assert!(!lab.path().join("state").exists());

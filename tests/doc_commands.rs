@@ -1,14 +1,52 @@
 //! Every command in the papers is run by a test, or marked as one that cannot be. A fence says of its lines what they
 //! are: `sh` is run here, `sh endless` is started here and ended, `sh one` is for one server of a cluster; `sh
 //! server` needs a server, a key or nodes elsewhere (those of OPERATING.md are run by `tools/package/run walk`, of its
-//! `sh server package` and `sh server hand` one or the other), `sh long` takes minutes, `sh build` is cargo's or needs
-//! the internet. That the program understands the words of all of them, `cli::papers` sees to.
+//! `sh server package` and `sh server hand` one or the other; one that is `findings` may end with 1; what `sh copy` copies
+//! between machines it copies between its servers), `sh person` needs a person: a terminal, a browser, a machine of one's own; `sh long` takes minutes, `sh build` is cargo's or needs the
+//! internet. That the program understands the words of all of them, `cli::papers` sees to. What is marked `text` is no
+//! command, and may not look like one.
 //!
 //! What is run has a network, a /run and a folder of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+/// What may stand behind `sh`.
+const MARKS: [&str; 10] =
+    ["server", "package", "hand", "one", "endless", "long", "build", "copy", "person", "findings"];
+/// What a line of a command begins with.
+const COMMANDS: [&str; 20] = [
+    "$",
+    "#",
+    "llts",
+    "docker",
+    "kubectl",
+    "systemctl",
+    "journalctl",
+    "timedatectl",
+    "curl",
+    "apt",
+    "apt-get",
+    "dpkg",
+    "cargo",
+    "git",
+    "ssh",
+    "scp",
+    "install",
+    "rm",
+    "sudo",
+    "tools/",
+];
+
+/// The line of a block that is a command, though the block says that it has none.
+fn disguised(info: &str, text: &str) -> Option<String> {
+    let is_command = |line: &&str| {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        COMMANDS.contains(&first) || (first.starts_with("tools/") && COMMANDS.contains(&"tools/"))
+    };
+    text.lines().find(is_command).filter(|_| info == "text").map(str::to_owned)
+}
 
 /// A block between fences.
 struct Block {
@@ -72,12 +110,12 @@ fn alone(script: &str) -> Option<Output> {
 #[test]
 fn every_block_says_what_it_is() {
     let blocks = blocks();
-    for Block { place, info, .. } in &blocks {
+    for Block { place, info, text } in &blocks {
+        let disguised = disguised(info, text);
+        assert_eq!(disguised, None, "{place}: that is a command: mark it as the head of tests/doc_commands.rs tells");
         let words: Vec<&str> = info.split_whitespace().collect();
         let known = match words.as_slice() {
-            ["sh", rest @ ..] => {
-                rest.iter().all(|w| ["server", "package", "hand", "one", "endless", "long", "build"].contains(w))
-            }
+            ["sh", rest @ ..] => rest.iter().all(|w| MARKS.contains(w)),
             [language, rest @ ..] => {
                 ["text", "toml", "json", "python", "rust"].contains(language) && rest.iter().all(|w| *w == "example")
             }
@@ -86,6 +124,17 @@ fn every_block_says_what_it_is() {
         assert!(known, "{place}: the fence says {info:?}: mark commands as the head of tests/doc_commands.rs tells");
     }
     assert!(blocks.len() > 30, "{}", blocks.len());
+}
+
+#[test]
+fn a_command_is_known_where_it_is_called_text() {
+    for text in ["llts top\n", "$ llts query db1\n", "docker exec llts llts tracking\n", "a\n  ssh -L 1:b:2 c\n"] {
+        assert!(disguised("text", text).is_some(), "{text}");
+        assert!(disguised("sh server", text).is_none(), "{text}");
+    }
+    for text in ["bytes -> Message -> Exchange\n", "llts_peers_used 2\n", "sshd listens\n"] {
+        assert!(disguised("text", text).is_none(), "{text}");
+    }
 }
 
 #[test]

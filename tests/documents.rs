@@ -81,12 +81,13 @@ fn waitsync_prints_what_its_schema_promises_however_it_ends() {
     let _other = up(&lab, "b", &[]);
     let at = |node: &Daemon| lab.path().join(format!("llts-{}.sock", node.port)).to_str().unwrap().to_owned();
     for (outcome, code, words) in [
-        ("reached", 0, ["--timeout=60s", "--socket", &at(&node)]),
-        ("timeout", 1, ["--bound=1ns", "--socket", &at(&node)]),
-        ("never", 2, ["--timeout=60s", "--socket", &at(&observer)]),
+        ("reached", 0, ["--accept-virtual", "--socket", &at(&node)]),
+        ("timeout", 1, ["--accept-virtual", "--socket", &at(&node)]),
+        ("never", 2, ["--timeout=60s", "--socket", &at(&node)]),
+        ("never", 2, ["--accept-virtual", "--socket", &at(&observer)]),
         ("never", 2, ["--timeout=60s", "--runtime-dir", empty.path().to_str().unwrap()]),
     ] {
-        let timeout = if outcome == "timeout" { &["--timeout=300ms"][..] } else { &[] };
+        let timeout = if outcome == "timeout" { &["--bound=1ns", "--timeout=300ms"][..] } else { &[] };
         let (text, ended) = ended(&[&["waitsync", "--json"], &words[..], timeout].concat());
         holds("waitsync", &text);
         let document: Value = serde_json::from_str(&text).unwrap();

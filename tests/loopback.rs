@@ -329,3 +329,16 @@ fn the_system_clock_without_the_right_to_steer_it_is_refused_in_one_sentence() {
     let sentence = log.lines().last().unwrap_or_default();
     assert!(sentence.starts_with("llts: ") && sentence.contains("CAP_SYS_TIME"), "{log}");
 }
+
+#[test]
+fn a_node_that_may_not_change_its_clock_so_far_ends_with_3_and_says_why() {
+    let lab = Lab::new();
+    let truth = lab.start("truth", &["--role=reference"]);
+    wait_for("it answers", 20.0, || truth.status().is_some());
+    let mut refuses = lab.start("b", &["--virtual-offset=3s", "--max-change-at-start=1s"]);
+    assert_eq!(refuses.exit_code(), Some(3), "{}", refuses.log());
+    let log = refuses.log();
+    let last = log.lines().last().unwrap();
+    assert!(last.starts_with("llts: the clock would have to change by") && last.contains("--max-change"), "{log}");
+    assert!(truth.status().is_some(), "nobody else minds");
+}

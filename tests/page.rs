@@ -72,13 +72,29 @@ fn every_route_of_the_page_is_bounded_read_only_and_under_strict_headers() {
         assert!(!policy.contains("unsafe") && !policy.contains('*') && !policy.contains("http"), "{policy}");
         assert_eq!(policy.contains("script-src"), *route == "/", "only the page may run anything: {route}: {policy}");
     }
-    for method in ["POST", "PUT", "DELETE", "HEAD", "OPTIONS"] {
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.write_all(format!("{method} / HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        assert!(text.starts_with("HTTP/1.1 405 ") && text.contains("Allow: GET\r\n"), "{method}: {text}");
+        assert!(text.starts_with("HTTP/1.1 405 ") && text.contains("Allow: GET, HEAD\r\n"), "{method}: {text}");
     }
+    // HEAD is answered as GET would be, without what GET would bring.
+    let asked = |method: &str, path: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    };
+    for (path, status) in [("/", "200 OK"), ("/nothing", "404 Not Found"), ("/history.json?after=x", "400 Bad Request")]
+    {
+        let ((head, body), (get, page)) = (asked("HEAD", path), asked("GET", path));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")) && body.is_empty(), "{path}: {head}: {body}");
+        assert!(head == get && head.contains(&format!("Content-Length: {}\r\n", page.len())), "{path}: {head}");
+    }
+    assert!(asked("HEAD", "/metrics").0.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"));
     // A name that leads here from a foreign page sees nothing of it.
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.write_all(b"GET /history.json HTTP/1.1\r\nHost: evil.example\r\n\r\n").unwrap();

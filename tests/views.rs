@@ -72,8 +72,11 @@ fn a_watched_view_comes_again_and_again_one_document_a_line() {
 }
 
 fn waitsync(lab: &Lab, node: &Daemon, words: &[&str]) -> (i32, String) {
-    let socket = lab.path().join(format!("llts-{}.sock", node.port));
-    said(&llts(&[&["waitsync", "--socket", socket.to_str().unwrap()], words].concat()))
+    said(&llts(&[&["waitsync", "--accept-virtual", "--socket", &socket(lab, node)], words].concat()))
+}
+
+fn socket(lab: &Lab, node: &Daemon) -> String {
+    lab.path().join(format!("llts-{}.sock", node.port)).to_str().unwrap().to_owned()
 }
 
 fn said(output: &Output) -> (i32, String) {
@@ -91,6 +94,9 @@ fn waitsync_ends_with_0_at_the_bound_1_too_late_and_2_where_there_is_nothing_to_
     for node in nodes.iter().chain([&lonely, &observer]) {
         wait_for("it answers", 20.0, || node.status().is_some());
     }
+    // Nobody's clock is set right by a virtual one.
+    let (code, text) = said(&llts(&["waitsync", "--timeout", "40s", "--socket", &socket(&lab, &nodes[0])]));
+    assert!(code == 2 && text.contains("a will never make this machine's clock right: it keeps a virtual"), "{text}");
     let (code, text) = waitsync(&lab, &nodes[0], &["--bound", "2ms", "--timeout", "40s"]);
     assert_eq!(code, 0, "{text}");
     let status = nodes[0].status().unwrap();
@@ -110,9 +116,59 @@ fn waitsync_ends_with_0_at_the_bound_1_too_late_and_2_where_there_is_nothing_to_
     assert_eq!((code, text.contains("no llts daemon is running here")), (2, true), "{text}");
     let (code, text) = said(&llts(&["waitsync", "--runtime-dir", lab.path().to_str().unwrap()]));
     assert_eq!((code, text.contains("choose one with --socket")), (2, true), "{text}");
-    // A daemon that is gone may be starting again: that is waited for.
+    // Nothing was ever there.
     let gone = lab.path().join("gone.sock");
+    let words = ["waitsync", "--socket", gone.to_str().unwrap(), "--timeout", "40s"];
+    let (code, text) = said(&llts(&words));
+    assert_eq!((code, text.contains("no llts daemon answers at")), (2, true), "{text}");
+    // A daemon that was killed may be starting again: that is waited for.
+    let mut killed = lab.start("k", &[]);
+    wait_for("it answers", 20.0, || killed.status().is_some());
+    killed.crash();
     let began = std::time::Instant::now();
-    let (code, _) = said(&llts(&["waitsync", "--socket", gone.to_str().unwrap(), "--timeout", "400ms"]));
+    let (code, _) = waitsync(&lab, &killed, &["--timeout", "400ms"]);
     assert!(code == 1 && began.elapsed() >= Duration::from_millis(400));
+}
+
+#[test]
+fn waitsync_takes_the_promise_of_a_node_in_holdover() {
+    let lab = Lab::new();
+    let (a, mut b) = (lab.start("a", &[]), lab.start("b", &[]));
+    wait_for("they agree", 40.0, || a.status().is_some_and(|s| s.state == "track" && s.bound_ns.is_some()));
+    b.crash();
+    wait_for("holdover", 40.0, || a.status().is_some_and(|s| s.state == "holdover"));
+    let (code, text) = waitsync(&lab, &a, &["--bound", "1s", "--timeout", "0"]);
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = waitsync(&lab, &a, &["--bound", "1ns", "--timeout", "0"]);
+    assert!(code == 1 && text.contains("state holdover, bound "), "{text}");
+}
+
+#[test]
+fn a_view_that_is_watched_outlives_a_restart_of_its_node_and_says_so() {
+    let lab = Lab::new();
+    let mut node = lab.start("a", &[]);
+    wait_for("it answers", 20.0, || node.status().is_some());
+    let (out, told) = (lab.path().join("watched"), lab.path().join("told"));
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_llts"))
+        .args(["status", "--json", "--watch", "50ms", "--socket", &socket(&lab, &node)])
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(&out).unwrap())
+        .stderr(fs::File::create(&told).unwrap())
+        .spawn()
+        .unwrap();
+    let shows = |node: &Daemon| fs::read_to_string(&out).unwrap().contains(&format!("\"pid\":{}", node.pid()));
+    wait_for("it is shown", 30.0, || shows(&node));
+    node.crash();
+    let said = || fs::read_to_string(&told).unwrap();
+    wait_for("that it is gone is told", 30.0, || said().contains("waiting for it\n"));
+    let again = lab.start_at(node.port, "a", &[]);
+    wait_for("the new one is shown", 30.0, || shows(&again));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    let said = said();
+    assert!(said.lines().count() == 2 && said.ends_with("llts: the llts daemon answers again\n"), "{said}");
+    // A node that was never there is not waited for.
+    let gone = lab.path().join("gone.sock");
+    let output = llts(&["status", "--watch", "50ms", "--socket", gone.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -5,7 +5,7 @@ mod daemons;
 mod responders;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -141,6 +141,55 @@ fn a_watcher_is_answered_in_full_and_probed_by_nobody_and_leaves_no_ghost() {
     assert_eq!(a.counter("probes"), 0);
     drop(watcher);
     wait_for("the watcher is forgotten", 20.0, || a.status().is_some_and(|s| s.peers.is_empty()));
+}
+
+/// What the endpoint of a node answers.
+fn fetched(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 "), "{path}: {text}");
+    text
+}
+
+#[test]
+fn who_only_looks_has_no_series_no_history_no_line_and_is_not_missed() {
+    let lab = Lab::new();
+    let (port, logs) = (TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(), lab.path().join("log"));
+    let (metrics, logs_word) = (format!("--metrics={port}"), format!("--log-dir={}", logs.display()));
+    let a = lab.start(
+        "a",
+        &["--no-discovery", &metrics, "--log-measurements=peers,tracking", "--log-interval=100ms", &logs_word],
+    );
+    up(&[&a]);
+    let mut watcher = Watcher::start(&lab, &["--peers", &list(&[&a]), "--interval=250ms"]);
+    watcher.until("it is seen for some seconds", 30, |line| line.nodes[0].exchanges.is_some_and(|n| n > 16));
+    assert_eq!(a.status().unwrap().peers.len(), 1, "status shows it");
+    let look = || {
+        let text = fetched(port, "/metrics");
+        assert!(text.contains("\nllts_peers_known 0\n"), "{text}");
+        assert!(!text.contains("peer=\"") && !text.contains("watch"), "{text}");
+        let history: serde_json::Value =
+            serde_json::from_str(fetched(port, "/history.json").split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(history["peers"], serde_json::json!([]), "{history}");
+        let events = fetched(port, "/events.json");
+        assert!(events.contains("runs as a") && !events.contains("peer "), "{events}");
+    };
+    look();
+    drop(watcher);
+    wait_for("the watcher is forgotten", 20.0, || a.status().is_some_and(|s| s.peers.is_empty()));
+    thread::sleep(Duration::from_millis(1_100));
+    look();
+    assert_eq!((a.counter("departures"), a.counter("arrivals")), (0, 1));
+    let lines = |name: &str| {
+        let text = std::fs::read_to_string(logs.join(name)).unwrap();
+        text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("utc,")).count()
+    };
+    assert!(lines("tracking.csv") > 20);
+    assert_eq!(lines("peers.csv"), 0);
+    let log = a.log();
+    assert!(log.contains(" observes no longer") && !log.contains("has fallen silent"), "{log}");
 }
 
 #[test]

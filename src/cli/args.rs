@@ -207,8 +207,8 @@ pub(super) struct RunArgs {
     /// interface [default: nowhere]
     #[arg(long, value_name = "ADDR", value_parser = quantity::metrics_addr)]
     pub metrics: Option<SocketAddr>,
-    /// Record every finished exchange into this file, for replay; it must be a new one: a node that finds it there does
-    /// not start
+    /// Record every finished exchange into this file, for replay; a file that is there is left alone, and FILE.1, FILE.2
+    /// and so on are taken instead: the log says which
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Log measurements: exchanges (every one), peers and tracking (now and then), as LOG,LOG; chrony's names
@@ -330,6 +330,9 @@ pub(super) struct WaitsyncArgs {
     /// For how long
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = positive_span_ns)]
     pub timeout: i64,
+    /// Take the word of a node with a virtual clock too: its bound says nothing of the clock that programs read
+    #[arg(long)]
+    pub accept_virtual: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::engine::DisciplineEnd;
+use crate::engine::{DisciplineEnd, Refusal, StartError};
 
 /// Exit code of a node that may not go on: somebody has to look before it is started again, because a new start has the
 /// limits of a start.
@@ -55,8 +55,7 @@ impl Failure {
             }
             Failure::Runtime(error) => {
                 warn(&format!("{error:#}"));
-                let refusal = error.downcast_ref::<DisciplineEnd>().is_some_and(DisciplineEnd::is_refusal);
-                if refusal { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
+                code_of(&error)
             }
             Failure::Over => ExitCode::FAILURE,
             Failure::Never => ExitCode::from(2),
@@ -64,6 +63,17 @@ impl Failure {
             Failure::Unheard | Failure::Told => ExitCode::SUCCESS,
         }
     }
+}
+
+/// The exit code for what failed at run time: a node that was told wrongly is not to be started again as it is, whoever
+/// found that; everything else may be better the next time.
+fn code_of(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref::<DisciplineEnd>().is_some_and(DisciplineEnd::is_refusal) {
+        return ExitCode::from(REFUSED);
+    }
+    let wrong = error.downcast_ref::<Refusal>().is_some_and(|refusal| !refusal.may_pass())
+        || error.downcast_ref::<StartError>().is_some_and(|error| !matches!(error, StartError::Rivals(_)));
+    if wrong { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {

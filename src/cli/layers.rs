@@ -41,6 +41,12 @@ impl Surroundings {
         });
         Surroundings { variables: variables.collect(), default_file: Some(DEFAULT_FILE.into()) }
     }
+
+    /// A machine whose configuration is this file, and without variables.
+    #[cfg(test)]
+    pub fn with_file(file: &Path) -> Self {
+        Surroundings { variables: BTreeMap::new(), default_file: Some(file.into()) }
+    }
 }
 
 /// The words with which a node was started and what they stood in: enough to read all of it again.

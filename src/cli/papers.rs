@@ -11,6 +11,7 @@ use clap_mangen::Man;
 use super::layers::{Surroundings, configurable, variable};
 use super::{args, exit, run};
 use crate::engine::LIVE_OPTIONS;
+use crate::pipeline::Standing;
 
 /// Widest line of the example, characters.
 const LINE_CHARS: usize = 100;
@@ -152,6 +153,13 @@ fn config_page(run: &Command) -> String {
              .TP\n/etc/llts/keys\nWhere the package expects keys (key\\-file): one a line, a number from 1 to 65535, \
              then HEX: or B64: and the key, perhaps node=NAME for a key of one peer. The file belongs to root or to \
              the user that runs llts, mode 0600.\n\
+             .SH WHERE FILES MAY BE WRITTEN\n\
+             The packaged unit lets llts write into /run/llts, /var/lib/llts and /var/log/llts and nowhere else \
+             (ProtectSystem=strict), hides /home, /root and /run/user from it (ProtectHome=yes) and gives it a /tmp of \
+             its own (PrivateTmp=yes), whatever the modes of files say; llts check\\-config, run in a shell, cannot see \
+             that. A record, log\\-dir, state\\-dir, runtime\\-dir, drift\\-file or socket elsewhere needs a drop\\-in, made \
+             with systemctl edit llts:\n.PP\n.nf\n[Service]\nReadWritePaths=/srv/llts\n.fi\n.PP\n\
+             The folder must be there when the service starts, and belong to the user llts.\n\
              .SH EXAMPLE\n.nf\nlisten\\-addr = \"[::]:4123\"\nkey\\-file = \"/etc/llts/keys\"\n\
              peers = [\"db1\", \"db2\", \"db3\"]\nclock = \"system\"\n.fi\n\
              .SH SEE ALSO\n.BR llts (8),\n.BR llts\\-run (8),\n.BR llts\\-check\\-config (8)\n";
@@ -159,7 +167,18 @@ fn config_page(run: &Command) -> String {
 }
 
 /// What stands below the options of a page.
-fn further(page: &str) -> &'static str {
+fn further(page: &str) -> String {
+    let standings = || {
+        let word = |standing: Standing| format!(".TP\n{}\n{}\n", roff(standing.as_str()), roff(standing.reason()));
+        format!(".SH STATES\n{}", Standing::ALL.map(word).concat())
+    };
+    match page {
+        "llts-peers" | "llts-status" => further_words(page).to_owned() + &standings(),
+        _ => further_words(page).to_owned(),
+    }
+}
+
+fn further_words(page: &str) -> &'static str {
     match page {
         "llts" => {
             ".SH SIGNALS\n.TP\nSIGHUP\nreads the configuration and the keys again\n.TP\nSIGUSR1\nprints histograms of \
@@ -217,7 +236,8 @@ fn further(page: &str) -> &'static str {
         }
         "llts-waitsync" => {
             ".SH EXIT STATUS\n0: the node promises the bound. 1: not within the time. 2: it never will: no daemon \
-             runs, or it is an observer.\n"
+             runs, it is an observer, or its clock is virtual and \\-\\-accept\\-virtual is not given. A daemon that \
+             stops answering while it is waited for may be starting again, and is waited for.\n"
         }
         _ => "",
     }
@@ -235,7 +255,7 @@ fn the_man_pages_say_what_the_command_line_says() {
         let man = Man::new(command.clone()).title(&title).section("8").date("").manual("llts manual");
         let mut page = Vec::new();
         man.source(format!("llts {}", env!("CARGO_PKG_VERSION"))).render(&mut page).unwrap();
-        let page = String::from_utf8(page).unwrap() + further(&title);
+        let page = String::from_utf8(page).unwrap() + &further(&title);
         hold(folder.join(format!("{title}.8")), &page);
         expected.push(format!("{title}.8"));
     }

@@ -9,8 +9,8 @@ use anyhow::anyhow;
 use serde::Serialize;
 
 use super::args::{NodeArgs, StatusArgs};
-use super::ask;
-use super::exit::{Failure, say};
+use super::ask::{self, AskError};
+use super::exit::{Failure, say, warn};
 use crate::discovery::Dirs;
 use crate::report::{Peers, Status, Tracking, status_text};
 
@@ -35,36 +35,47 @@ pub(super) enum View {
 /// Shows how a node is doing.
 pub(super) fn status(args: &StatusArgs, view: View) -> Result<(), Failure> {
     let socket = args.node.socket()?;
-    let Some(interval_ns) = args.watch else { return say(&shown(&socket, args.json, view)?) };
-    let terminal = io::stdout().is_terminal() && !args.json;
-    for turn in 0u64.. {
-        let text = shown(&socket, args.json, view)?;
-        let before = match (terminal, turn) {
-            (true, _) => CLEAR,
-            (false, 0) => "",
-            // Texts are set apart; documents are one a line.
-            (false, _) => {
-                if args.json {
-                    ""
-                } else {
-                    "\n"
-                }
-            }
-        };
-        say(&format!("{before}{text}"))?;
-        std::thread::sleep(Duration::from_nanos(interval_ns.unsigned_abs()));
-    }
-    Ok(())
+    let Some(interval_ns) = args.watch else { return say(&shown(ask::status(&socket, PATIENCE)?, args.json, view)) };
+    watch(&socket, Duration::from_nanos(interval_ns.unsigned_abs()), args.json, view)
 }
 
-fn shown(socket: &Path, json: bool, view: View) -> Result<String, Failure> {
-    let (document, status) = ask::status(socket, PATIENCE)?;
-    Ok(match (view, json) {
+/// Shows the view again and again. A node that was there once may be starting again, and is waited for.
+fn watch(socket: &Path, interval: Duration, json: bool, view: View) -> Result<(), Failure> {
+    let terminal = io::stdout().is_terminal() && !json;
+    // Texts are set apart; documents are one a line.
+    let (mut before, between) = match (terminal, json) {
+        (true, _) => (CLEAR, CLEAR),
+        (false, true) => ("", ""),
+        (false, false) => ("", "\n"),
+    };
+    let (mut seen, mut gone) = (false, false);
+    loop {
+        match ask::status(socket, PATIENCE) {
+            Ok(answer) => {
+                if std::mem::take(&mut gone) {
+                    warn("the llts daemon answers again");
+                }
+                say(&format!("{before}{}", shown(answer, json, view)))?;
+                (seen, before) = (true, between);
+            }
+            Err(error @ (AskError::Nobody { .. } | AskError::Silent { .. })) if seen => {
+                if !std::mem::replace(&mut gone, true) {
+                    warn(&format!("{error}; waiting for it"));
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        std::thread::sleep(interval);
+    }
+}
+
+fn shown((document, status): (String, Status), json: bool, view: View) -> String {
+    match (view, json) {
         (View::Status, true) => format!("{}\n", document.trim_end()),
         (View::Peers, true) => line(&Peers::of(&status)),
         (View::Tracking, true) => line(&Tracking::of(&status)),
         (_, false) => format!("{}\n", text(&status, view)),
-    })
+    }
 }
 
 fn text(status: &Status, view: View) -> String {

@@ -1,6 +1,7 @@
 //! `llts waitsync`: waits until a node of this machine promises a bound. Ready means the bound, never the offset: an
 //! offset may be small by luck, a bound is what a program may build on.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -87,17 +88,21 @@ fn wait(args: &WaitsyncArgs, began: Instant, last: &mut Option<Status>) -> (&'st
             Ok((_, status)) => {
                 let status = last.insert(status);
                 let bound = span_text(status.bound_ns);
-                match outlook(status, args.bound) {
+                match outlook(status, args.bound, args.accept_virtual) {
                     Outlook::Reached => {
                         return ("reached", format!("{} is within {bound} of its cluster", status.node));
                     }
                     Outlook::Never(why) => {
-                        return ("never", format!("{} will never be in agreement: {why}", status.node));
+                        return ("never", format!("{} will never make this machine's clock right: {why}", status.node));
                     }
                     Outlook::Waiting => format!("state {}, bound {bound}", status.state),
                 }
             }
             Err(error @ ask::AskError::Unclear { .. }) => return ("never", error.to_string()),
+            // As where no socket is named and none is found: whoever starts a node waits for it to say that it is up.
+            Err(ask::AskError::Nobody { path, error }) if last.is_none() && error.kind() == ErrorKind::NotFound => {
+                return ("never", ask::AskError::Nobody { path, error }.to_string());
+            }
             // It may be starting again.
             Err(error) => error.to_string(),
         };
@@ -109,11 +114,58 @@ fn wait(args: &WaitsyncArgs, began: Instant, last: &mut Option<Status>) -> (&'st
     }
 }
 
-fn outlook(status: &Status, bound_ns: i64) -> Outlook {
+fn outlook(status: &Status, bound_ns: i64, accept_virtual: bool) -> Outlook {
     match (status.role.as_str(), status.state.as_str(), status.bound_ns) {
         ("observer", ..) => Outlook::Never("it is an observer and steers no clock (--role)"),
+        // What waits reads CLOCK_REALTIME, which such a node does not touch.
+        _ if status.clock.kind == "virtual" && !accept_virtual => Outlook::Never(
+            "it keeps a virtual clock, and the machine's own as it was (set clock = \"system\", or ask with \
+             --accept-virtual)",
+        ),
         // In holdover too: there the promise is as good, and grows.
         (_, "track" | "holdover", Some(now_ns)) if now_ns <= bound_ns as f64 => Outlook::Reached,
         _ => Outlook::Waiting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(role: &str, clock: &str, state: &str, bound_ns: Option<f64>) -> Status {
+        let clock = serde_json::json!({ "kind": clock, "offset_ns": 0.0, "frequency_ppb": 0.0 });
+        let document = serde_json::json!({
+            "node": "a", "cluster": "c", "state": state, "role": role, "clock": clock, "sigma_ns": 1.0,
+            "bound_ns": bound_ns, "algorithm": "rce", "poll_mode": "block", "cpu": null, "listen": "127.0.0.1:4123",
+            "pid": 1, "version": "0", "uptime_s": 1.0, "peers": [], "counters": {}
+        });
+        serde_json::from_value(document).unwrap()
+    }
+
+    #[test]
+    fn a_promise_is_taken_in_track_and_in_holdover_and_nothing_else_is() {
+        for (state, bound_ns, reached) in [
+            ("track", Some(1_000.0), true),
+            ("holdover", Some(1_000.0), true),
+            ("holdover", Some(1_001.0), false),
+            ("holdover", None, false),
+            ("acquire", Some(10.0), false),
+            ("unset", None, false),
+        ] {
+            let expected = if reached { Outlook::Reached } else { Outlook::Waiting };
+            assert_eq!(outlook(&status("peer", "system", state, bound_ns), 1_000, false), expected, "{state}");
+            assert_eq!(outlook(&status("reference", "system", state, bound_ns), 1_000, false), expected, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_virtual_clock_is_no_promise_for_the_machines_own_unless_it_is_asked_for() {
+        let good = status("peer", "virtual", "track", Some(10.0));
+        assert!(matches!(outlook(&good, 1_000, false), Outlook::Never(why) if why.contains("--accept-virtual")));
+        assert_eq!(outlook(&good, 1_000, true), Outlook::Reached);
+        let waiting = status("peer", "virtual", "acquire", Some(10.0));
+        assert!(matches!(outlook(&waiting, 1_000, false), Outlook::Never(_)), "there is nothing to wait for");
+        let observer = status("observer", "virtual", "track", Some(10.0));
+        assert!(matches!(outlook(&observer, 1_000, true), Outlook::Never(why) if why.contains("observer")));
     }
 }

@@ -238,8 +238,13 @@ impl Server {
             Ok(request) => request,
             Err(refusal) => return refusal.bytes(),
         };
+        let response = self.response(&request);
+        if request.head_only { response.head() } else { response.bytes() }
+    }
+
+    fn response(&mut self, request: &Request) -> Response {
         if self.loopback && !request.host.as_deref().is_none_or(is_this_machine) {
-            return Response::refusal("403 Forbidden", "ask this machine by localhost or its address").bytes();
+            return Response::refusal("403 Forbidden", "ask this machine by localhost or its address");
         }
         match request.path.as_str() {
             "/" => Response::page(&self.page),
@@ -263,7 +268,6 @@ impl Server {
             "/latencies.json" => Response::json(&lock(&self.handed).latencies.status()),
             _ => Response::refusal("404 Not Found", "there are /, /metrics and /status.json"),
         }
-        .bytes()
     }
 }
 
@@ -308,6 +312,8 @@ impl Client {
 /// What of a request matters here.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
+    /// The answer is wanted without its body (RFC 9110, 9.3.2).
+    head_only: bool,
     path: String,
     query: String,
     host: Option<String>,
@@ -327,12 +333,13 @@ impl Request {
         if !version.starts_with("HTTP/1.") || !target.starts_with('/') {
             return Err(bad());
         }
-        if *method != "GET" {
+        let head_only = *method == "HEAD";
+        if *method != "GET" && !head_only {
             return Err(Response::refusal("405 Method Not Allowed", "there is nothing here but to GET"));
         }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (path, query) = (path.to_owned(), query.to_owned());
-        let mut request = Request { path, query, host: None, open_metrics: false };
+        let mut request = Request { head_only, path, query, host: None, open_metrics: false };
         for line in lines.take_while(|line| !line.is_empty()) {
             let (name, value) = line.split_once(':').ok_or_else(bad)?;
             if name.eq_ignore_ascii_case("host") {
@@ -383,8 +390,15 @@ impl Response {
     }
 
     fn bytes(self) -> Vec<u8> {
+        let mut bytes = self.head();
+        bytes.extend_from_slice(self.body.as_bytes());
+        bytes
+    }
+
+    /// What stands before the body, and nothing else.
+    fn head(&self) -> Vec<u8> {
         let Response { status, content_type, policy, body } = self;
-        let allow = if status.starts_with("405") { "Allow: GET\r\n" } else { "" };
+        let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\
              Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n\
@@ -392,7 +406,7 @@ impl Response {
              Content-Security-Policy: {policy}\r\n\r\n",
             body.len()
         );
-        (head + &body).into_bytes()
+        head.into_bytes()
     }
 }
 
@@ -421,7 +435,7 @@ mod tests {
             ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", "200 OK"),
             ("GET /metrics?x=1 HTTP/1.0\r\n\r\n", "200 OK"),
             ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
-            ("HEAD / HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
+            ("HEAD / HTTP/1.1\r\n\r\n", "200 OK"),
             ("GET http://a/ HTTP/1.1\r\n\r\n", "400 Bad Request"),
             ("GET / HTTP/2\r\n\r\n", "400 Bad Request"),
             ("GET /\r\n\r\n", "400 Bad Request"),

@@ -52,6 +52,12 @@ pub struct Drift {
     pub error_ppm: f64,
 }
 
+/// Where the drift is kept: in the file that is named, or in the state folder.
+#[must_use]
+pub fn drift_path(named: Option<&Path>, state_dir: &Path) -> PathBuf {
+    named.map_or_else(|| state_dir.join("drift"), Path::to_owned)
+}
+
 impl Drift {
     /// The drift of an oscillator against which V runs `rate` faster (seconds per second) and which wanders by `wander`
     /// (q in 1/s): what it may wander within an hour is its error.

@@ -15,6 +15,7 @@ mod logging;
 mod machine;
 mod measuring;
 mod notes;
+mod outputs;
 mod poll_mode;
 mod preflight;
 mod privileges;
@@ -34,7 +35,7 @@ mod watch;
 
 pub use discipline::DisciplineEnd;
 pub use logging::begin as begin_logging;
-pub use preflight::{Preflight, preflight};
+pub use preflight::{Preflight, Refusal, preflight};
 pub use release::{ReleasePlaces, release_clock};
 pub use reload::{Configuration, LIVE_OPTIONS, Reread};
 pub use settings::{ClockChoice, KeySource, LogFormat, Measurements, OnConflict, PollMode, Settings, Timestamps};

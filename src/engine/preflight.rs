@@ -3,6 +3,7 @@
 //! check-config` tells all of it: one function, so that the two cannot differ. What it cannot know here, because
 //! another user will run the node or because the node runs already, it says too.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -10,22 +11,50 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, faccessat};
+use socket2::{Domain, Socket, Type};
 
 use super::start::{self, StartError};
-use super::{ClockChoice, KeySource, OnConflict, Settings, stamping};
+use super::{ClockChoice, KeySource, OnConflict, Settings, kept, outputs, stamping};
 use crate::clock::Rivals;
 use crate::discovery::{DirError, Dirs, StaticPeer, examine_dir};
 use crate::flow::Role;
+use crate::limits::SOCKET_PATH_BYTES_MAX;
+use crate::report::RecordWriter;
 use crate::sys::caps::{Account, Capability};
-use crate::sys::nic::KernelNics;
+use crate::sys::nic::{self, KernelNics};
 use crate::sys::rt;
+
+/// Why a node would not start, in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    sentence: String,
+    may_pass: bool,
+}
+
+impl Refusal {
+    /// Whether the same settings may be good the next minute, without anybody's doing: an address that is not there yet,
+    /// an interface that comes up late, another time daemon that is about to end. Such a node should be started again.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.may_pass
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// What was found, a sentence each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preflight {
     /// Why a node would not start.
-    pub refusals: Vec<String>,
+    pub refusals: Vec<Refusal>,
     /// What was asked for and cannot be had; a node would start without it and warn.
     pub losses: Vec<String>,
     /// What cannot be known here and now, and what should be known.
@@ -42,7 +71,7 @@ pub fn preflight(settings: &Settings) -> Preflight {
     let account = match start::account(settings) {
         Ok(account) => account,
         Err(error) => {
-            found.refusals.push(format!("{error:#}"));
+            found.refuse(format!("{error:#}"));
             None
         }
     };
@@ -59,13 +88,19 @@ impl Preflight {
     /// Whether a node would start.
     ///
     /// # Errors
-    /// The first refusal.
-    pub(super) fn allowed(self) -> anyhow::Result<()> {
-        self.refusals.into_iter().next().map_or(Ok(()), |refusal| Err(anyhow::anyhow!(refusal)))
+    /// The first refusal, of those that will not pass if there are any.
+    pub(super) fn allowed(mut self) -> Result<(), Refusal> {
+        self.refusals.sort_by_key(Refusal::may_pass);
+        self.refusals.into_iter().next().map_or(Ok(()), Err)
     }
 
     fn refuse(&mut self, sentence: impl ToString) {
-        self.refusals.push(sentence.to_string());
+        self.refusals.push(Refusal { sentence: sentence.to_string(), may_pass: false });
+    }
+
+    /// Refuses for a reason that may pass by itself.
+    fn refuse_for_now(&mut self, sentence: impl ToString) {
+        self.refusals.push(Refusal { sentence: sentence.to_string(), may_pass: true });
     }
 
     fn processors(&mut self, settings: &Settings) {
@@ -86,7 +121,7 @@ impl Preflight {
     fn addresses(&mut self, settings: &Settings) {
         let listen = settings.listen;
         match UdpSocket::bind(SocketAddr::new(listen.ip(), 0)) {
-            Err(error) => self.refuse(format!("cannot listen on {listen} (--listen-addr): {}", absent(&error))),
+            Err(error) => self.no_address(&format!("listen on {listen} (--listen-addr)"), &error),
             Ok(_) if is_forbidden(listen.port()) => {
                 self.notes.push(format!(
                     "UDP port {} is below the ports that everybody may open: whoever starts the node needs \
@@ -94,16 +129,38 @@ impl Preflight {
                     listen.port()
                 ));
             }
-            Ok(_) => {}
+            Ok(_) => self.taken(&format!("UDP port {} (--listen-addr, --port)", listen.port()), listen, Type::DGRAM),
         }
         let Some(metrics) = settings.metrics else { return };
         match TcpListener::bind(SocketAddr::new(metrics.ip(), 0)) {
-            Err(error) => self.refuse(format!("cannot serve metrics at {metrics} (--metrics): {}", absent(&error))),
+            Err(error) => return self.no_address(&format!("serve metrics at {metrics} (--metrics)"), &error),
             Ok(_) if !metrics.ip().to_canonical().is_loopback() => self.notes.push(format!(
                 "metrics are served beyond loopback, at {metrics}: whoever reaches that port can read them, and the \
                  page too"
             )),
             Ok(_) => {}
+        }
+        self.taken(&format!("TCP port {} (--metrics)", metrics.port()), metrics, Type::STREAM);
+    }
+
+    /// An address that cannot be had. A machine may get an address at any time, a kind of addresses it does not get.
+    fn no_address(&mut self, what: &str, error: &io::Error) {
+        let (sentence, errno) = (format!("cannot {what}: {}", absent(error)), error.raw_os_error());
+        if errno == Some(libc::EAFNOSUPPORT) { self.refuse(sentence) } else { self.refuse_for_now(sentence) }
+    }
+
+    /// Says that a port is in use, which a node that runs already makes it: no reason to call the settings wrong.
+    fn taken(&mut self, what: &str, address: SocketAddr, kind: Type) {
+        let bound = Socket::new(Domain::for_address(address), kind, None).and_then(|socket| {
+            // As listeners are: what is only closing does not count.
+            socket.set_reuse_address(kind == Type::STREAM)?;
+            socket.bind(&address.into())
+        });
+        if bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+            self.notes.push(format!(
+                "{what} is in use now: by llts itself if it runs, else by a program that leaves it no place \
+                 (`ss -lnptu` names it)"
+            ));
         }
     }
 
@@ -121,7 +178,8 @@ impl Preflight {
             return;
         }
         match settings.on_conflict {
-            OnConflict::Refuse => self.refuse(StartError::Rivals(rivals.to_string())),
+            // It may be ending just now, as the unit's Conflicts= makes it.
+            OnConflict::Refuse => self.refuse_for_now(StartError::Rivals(rivals.to_string())),
             OnConflict::Warn => self.notes.push(format!(
                 "{rivals}: if it steers the system clock too, the two will pull at it; the unit stops the usual ones"
             )),
@@ -129,12 +187,23 @@ impl Preflight {
     }
 
     fn cards(&mut self, settings: &Settings) {
+        let absent: Vec<_> = settings.interfaces.iter().filter(|name| nic::index(name).is_none()).collect();
+        for name in &absent {
+            self.refuse_for_now(format!(
+                "there is no network interface called {name}; `ip link` lists those there are"
+            ));
+        }
+        if !absent.is_empty() {
+            return;
+        }
         // What is wrong with a peer's name is somebody else's to say.
         let peers = StaticPeer::parse_list(&settings.peers).unwrap_or_default();
         let known: Vec<_> = peers.iter().filter_map(StaticPeer::literal).collect();
         let wanted = start::wanted_stamps(settings, settings.listen, peers.len(), &known);
         if let Err(error) = stamping::foresee(&mut KernelNics, &wanted) {
-            self.refuse(error);
+            // Interfaces that are not named may come up later than llts.
+            let late = settings.interfaces.is_empty() && !settings.listen.ip().to_canonical().is_loopback();
+            if late { self.refuse_for_now(error) } else { self.refuse(error) }
         }
         let Some(path) = settings.phc.as_deref().filter(|phc| phc.starts_with('/')) else { return };
         if !fs::metadata(path).is_ok_and(|found| found.file_type().is_char_device()) {
@@ -147,11 +216,12 @@ impl Preflight {
         let usual = Dirs::of_this_user();
         let runtime_dir = settings.runtime_dir.clone().unwrap_or_else(|| usual.runtime.clone());
         let state_dir = settings.state_dir.clone().unwrap_or(usual.state);
+        self.kernels_own(settings, &state_dir, &runtime_dir);
         if let Some(path) = &settings.record {
-            self.new_file(path, "record");
+            self.recording(path);
         }
         if !settings.measurements.logs.is_empty() {
-            let dir = start::log_dir(settings, &state_dir);
+            let dir = outputs::log_dir(settings, &state_dir);
             self.written_folder(&dir, "log-dir", account, settings.measurements.dir.is_some());
         }
         for (dir, option, told) in [
@@ -182,6 +252,9 @@ impl Preflight {
         {
             self.losses.push(format!("the drift cannot be kept in {} (--drift-file): {fault}", path.display()));
         }
+        if let Some(path) = start::socket_path(settings, &runtime_dir, true, settings.listen.port()) {
+            self.short_enough(&path, if settings.socket.is_some() { "socket" } else { "runtime-dir" });
+        }
         let Some(path) = &settings.socket else { return };
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
@@ -195,15 +268,62 @@ impl Preflight {
         }
     }
 
-    /// A file that is made at the start and must not be there.
-    fn new_file(&mut self, path: &Path, option: &str) {
-        let shown = path.display();
-        if fs::symlink_metadata(path).is_ok() {
+    /// Nothing can be kept among the files by which the kernel shows itself, though root may seem to write there.
+    fn kernels_own(&mut self, settings: &Settings, state_dir: &Path, runtime_dir: &Path) {
+        let log_dir = (!settings.measurements.logs.is_empty()).then(|| outputs::log_dir(settings, state_dir));
+        let drift_file = (settings.clock == ClockChoice::System)
+            .then(|| kept::drift_path(settings.drift_file.as_deref(), state_dir));
+        for (path, option) in [
+            (settings.record.as_deref(), "record"),
+            (log_dir.as_deref(), "log-dir"),
+            (Some(state_dir), "state-dir"),
+            (Some(runtime_dir), "runtime-dir"),
+            (drift_file.as_deref(), "drift-file"),
+            (settings.socket.as_deref(), "socket"),
+        ] {
+            let Some(path) = path else { continue };
+            let there = path.ancestors().map(or_here).find(|path| path.exists());
+            let kind = there.and_then(|path| statfs(&path).ok()).map(|found| found.filesystem_type());
+            if kind == Some(PROC_SUPER_MAGIC) || kind == Some(SYSFS_MAGIC) {
+                self.refuse(format!(
+                    "nothing can be kept in {} (--{option}): the kernel shows itself there (proc, sysfs); name a place \
+                     on a disk or in memory",
+                    path.display()
+                ));
+            }
+        }
+    }
+
+    /// The address of a local socket has so many bytes and no more.
+    fn short_enough(&mut self, path: &Path, option: &str) {
+        let bytes = path.as_os_str().len();
+        if bytes > SOCKET_PATH_BYTES_MAX {
             self.refuse(format!(
-                "cannot {option} into {shown}: it is there already; name another file, or move it away"
+                "the path of the status socket, {}, has {bytes} bytes, and the kernel takes {SOCKET_PATH_BYTES_MAX}: \
+                 give a shorter --{option}",
+                path.display()
             ));
-        } else if let Err(fault) = writable_parent(path) {
-            self.refuse(format!("cannot {option} into {shown}: {fault}"));
+        }
+    }
+
+    /// A recording, which is made anew at each start, beside those that are there.
+    fn recording(&mut self, path: &Path) {
+        let shown = path.display();
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return self.refuse(format!("cannot record into {shown}: there is something that is no file (--record)"));
+        }
+        if let Err(fault) = writable_parent(path) {
+            return self.refuse(format!("cannot record into {shown}: {fault}"));
+        }
+        match RecordWriter::names(path).find(|name| fs::symlink_metadata(name).is_err()) {
+            Some(name) if name != path => {
+                self.notes.push(format!("{shown} is there already: a node would record into {}", name.display()));
+            }
+            Some(_) => {}
+            None => self.refuse(format!(
+                "cannot record into {shown}: it is there already, and so is every name that would be taken instead; \
+                 move them away"
+            )),
         }
     }
 

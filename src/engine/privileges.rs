@@ -83,6 +83,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_lock_of_the_clock_is_given_to_the_user_that_the_process_becomes() {
+        use std::os::unix::fs::MetadataExt;
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: to give a file away needs root");
+            return;
+        }
+        let lock = tempfile::NamedTempFile::new().unwrap();
+        let account = Account { name: "llts".into(), uid: 65_533, gid: 65_532 };
+        hand_over(lock.path(), &account);
+        let found = std::fs::metadata(lock.path()).unwrap();
+        assert_eq!((found.uid(), found.gid()), (account.uid, account.gid));
+        // What is not there is told and no reason to end.
+        hand_over(Path::new("/nonexistent/clock.lock"), &account);
+    }
+
+    #[test]
     fn each_thread_has_what_it_needs_and_nothing_else() {
         let set = CapabilitySet::of;
         let nothing = Needs::default().plan();

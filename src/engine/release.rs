@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::kept::Drift;
+use super::kept::{Drift, drift_path};
 use crate::clock::{Abandoned, SYSTEM_LOCK_PATH, SystemClockError, release_abandoned};
 use crate::discovery::Dirs;
 
@@ -20,8 +20,8 @@ pub struct ReleasePlaces {
 /// # Errors
 /// [`SystemClockError`], a sentence each.
 pub fn release_clock(places: &ReleasePlaces) -> Result<String, SystemClockError> {
-    let in_folder = || places.state_dir.clone().unwrap_or_else(|| Dirs::of_this_user().state).join("drift");
-    let path = places.drift_file.clone().unwrap_or_else(in_folder);
+    let state_dir = places.state_dir.clone().unwrap_or_else(|| Dirs::of_this_user().state);
+    let path = drift_path(places.drift_file.as_deref(), &state_dir);
     let (best, source) = match Drift::read(&path) {
         Ok(Some(drift)) => (Some(drift.rate()), format!("from {}", path.display())),
         Ok(None) => (None, format!("{} is not there", path.display())),

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,9 +17,9 @@ use tracing::{debug, info, warn};
 use super::answers::{Answers, Constants};
 use super::control::{self, Control, Threads};
 use super::discipline::{self, Discipline};
-use super::endpoint::Endpoint;
 use super::hot::{self, Hot, HotReport, WAKER};
 use super::keeper::Keeper;
+use super::kept::drift_path;
 use super::machine::MachineWatch;
 use super::measuring::Measuring;
 use super::notes::notes;
@@ -32,14 +31,14 @@ use super::ring::ring;
 use super::snapshot::NodeSnapshot;
 use super::stamping::{self, ShownCard, Stamping, Wanted};
 use super::{ClockChoice, KeySource, PollMode, Settings, Timestamps};
-use super::{logging, reload};
+use super::{logging, outputs, reload};
 use crate::clock::{Clock, Commands, Machine, Oscillator, Rivals, SYSTEM_LOCK_PATH, SystemClock, VirtualClock};
 use crate::discovery::{self, Dirs, Discovery, StaticPeer, prepare_dir, prepare_dir_for};
 use crate::exchange::{self, Protocol, Roster};
 use crate::flow::{Claim, Correction, Mapping, Role, StampClass};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::{self, Algorithm, Pipeline};
-use crate::report::{MeasurementLog, RecordWriter};
+use crate::report::MeasurementLog;
 use crate::sys::caps::{self, Account};
 use crate::sys::nic::KernelNics;
 use crate::sys::random::Entropy;
@@ -111,7 +110,7 @@ fn start(
         warn!("{error}; going on without: nothing will be found again after a restart");
     }
     if !settings.measurements.logs.is_empty() {
-        prepare_log_dir(&log_dir(&settings, &state_dir), account.as_ref());
+        outputs::prepare_log_dir(&outputs::log_dir(&settings, &state_dir), account.as_ref());
     }
     // A key file may be root's alone; a user's own key is that of the user who is to be.
     let keys = match (&account, &settings.keys) {
@@ -132,7 +131,7 @@ fn start(
     if steers_system {
         meet_rivals();
     }
-    let record = open_record(settings.record.as_deref(), &settings)?;
+    let record = outputs::open_record(&settings)?;
     let chosen = choose_mode(&settings);
     tune(&socket, &chosen, settings.cpu);
     let locks_memory = settings.mlock && lock_memory();
@@ -162,7 +161,7 @@ fn start(
     let mut keeper = None;
     let mut resumed = None;
     if steers_system {
-        let drift_path = settings.drift_file.clone().unwrap_or_else(|| state_dir.join("drift"));
+        let drift_path = drift_path(settings.drift_file.as_deref(), &state_dir);
         let mapping_path = runtime_usable.then(|| runtime_dir.join(format!("mapping-{}", listen.port())));
         let (found, kept) = Keeper::open(drift_path, mapping_path);
         if let Some(rate) = found.rate {
@@ -249,7 +248,7 @@ fn start(
         clock_source_changed: Arc::clone(&clock_source_changed),
         clock_set_by_others: Arc::clone(&clock_set_by_others),
     };
-    let measuring = open_measuring(&settings, &state_dir, &plan)?;
+    let measuring = outputs::open_measuring(&settings, &state_dir, &plan)?;
     let stamps = if shown.is_empty() { promise.as_str() } else { "the card where it can" };
     let constants = Constants {
         listen,
@@ -287,7 +286,7 @@ fn start(
     };
     let socket_path = socket_path(&settings, &runtime_dir, runtime_usable, listen.port());
     let tells_exchanges = record.is_some() || settings.measurements.logs.contains(&MeasurementLog::Exchanges);
-    let endpoint = open_endpoint(settings.metrics, &answers, &plan)?;
+    let endpoint = outputs::open_endpoint(settings.metrics, &answers, &plan)?;
     let machine = MachineWatch::new(steers_system, clock_source_changed, clock_set_by_others);
     let control = Control::new(
         discovery,
@@ -439,7 +438,8 @@ fn start_discovery(config: discovery::Config, plan: &Plan) -> anyhow::Result<(Di
     Ok(starter.join().map_err(|_| anyhow::anyhow!("the start of discovery panicked"))??)
 }
 
-fn keep(permitted: caps::CapabilitySet, effective: caps::CapabilitySet) {
+/// Keeps these privileges in the calling thread, or says that it has more than it should.
+pub(super) fn keep(permitted: caps::CapabilitySet, effective: caps::CapabilitySet) {
     if let Err(sentence) = privileges::keep(permitted, effective) {
         warn!("{sentence}");
     }
@@ -522,16 +522,6 @@ fn open_clock(choice: ClockChoice, epoch_raw_ns: i64) -> anyhow::Result<(Box<dyn
     }
 }
 
-/// Opens the endpoint; its thread speaks with strangers and has no privileges, its port may need one.
-fn open_endpoint(address: Option<SocketAddr>, answers: &Answers, plan: &Plan) -> anyhow::Result<Option<Endpoint>> {
-    let Some(address) = address else { return Ok(None) };
-    let helpers = plan.helpers;
-    let endpoint = Endpoint::start(address, answers.clone(), move || keep(helpers, helpers));
-    let endpoint = endpoint.with_context(|| format!("cannot listen for monitoring at {address} (--metrics)"))?;
-    info!("metrics are at http://{}/metrics", endpoint.address);
-    Ok(Some(endpoint))
-}
-
 /// Says which other time daemons run, before they and this node pull at one clock.
 fn meet_rivals() {
     let rivals = Rivals::of_this_machine();
@@ -545,42 +535,6 @@ fn first_rate(rate: f64) -> Correction {
     Correction { rate, step_ns: 0, sigma_ns: f64::INFINITY, bound_ns: f64::INFINITY, synchronised: false }
 }
 
-fn open_record(path: Option<&Path>, settings: &Settings) -> anyhow::Result<Option<RecordWriter>> {
-    let Some(path) = path else { return Ok(None) };
-    let node = NodeId::derive(&settings.cluster, &settings.name);
-    let writer = RecordWriter::create(path, node).with_context(|| format!("cannot record into {}", path.display()))?;
-    Ok(Some(writer))
-}
-
-/// The folder of the measurement logs.
-pub(super) fn log_dir(settings: &Settings, state_dir: &Path) -> PathBuf {
-    let usual = || if nix::unistd::geteuid().is_root() { "/var/log/llts".into() } else { state_dir.join("log") };
-    settings.measurements.dir.clone().unwrap_or_else(usual)
-}
-
-/// Makes the folder of the measurement logs, for the user that the process will become, unless it is there. That it
-/// cannot be made is told by whoever wants to write into it.
-fn prepare_log_dir(path: &Path, account: Option<&Account>) {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path).is_ok();
-    if let Some(account) = account.filter(|_| made)
-        && std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == 0)
-    {
-        let _told_later = std::os::unix::fs::lchown(path, Some(account.uid), Some(account.gid));
-    }
-}
-
-/// Opens the measurement logs; their thread has no privileges.
-fn open_measuring(settings: &Settings, state_dir: &Path, plan: &Plan) -> anyhow::Result<Option<Measuring>> {
-    let wanted = &settings.measurements;
-    if wanted.logs.is_empty() {
-        return Ok(None);
-    }
-    let (dir, helpers) = (log_dir(settings, state_dir), plan.helpers);
-    let measuring = Measuring::start(wanted, &dir, &settings.name, &settings.cluster, move || keep(helpers, helpers))?;
-    info!("measurements are logged into {}", dir.display());
-    Ok(Some(measuring))
-}
-
 fn choose_mode(settings: &Settings) -> Chosen {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let chosen = poll_mode::choose(settings.poll_mode, settings.cpu, &rt::isolated_cpus(), cores);
@@ -590,6 +544,7 @@ fn choose_mode(settings: &Settings) -> Chosen {
     chosen
 }
 
-fn socket_path(settings: &Settings, runtime_dir: &Path, usable: bool, port: u16) -> Option<PathBuf> {
+/// Where the status socket is, or would be in a runtime folder that is usable.
+pub(super) fn socket_path(settings: &Settings, runtime_dir: &Path, usable: bool, port: u16) -> Option<PathBuf> {
     settings.socket.clone().or_else(|| usable.then(|| runtime_dir.join(format!("llts-{port}.sock"))))
 }

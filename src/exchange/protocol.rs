@@ -303,7 +303,10 @@ impl Protocol {
         if peer.announced && silent_ns > silence_ns {
             peer.announced = false;
             self.events.push_back(Event::Silent(PeerSlot(slot as u16)));
-            self.counters.count(Tally::Departures);
+            // Who only looks comes and goes as it likes.
+            if !peer.observes {
+                self.counters.count(Tally::Departures);
+            }
         }
         if !peer.listed && !peer.announced && silent_ns > forget_ns {
             let _forgotten = self.vacate(slot);

@@ -36,6 +36,23 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// All of them.
+    pub const ALL: [Standing; 13] = [
+        Standing::Used,
+        Standing::NoSamples,
+        Standing::Silent,
+        Standing::Learning,
+        Standing::Joining,
+        Standing::Acquiring,
+        Standing::Coasting,
+        Standing::Observer,
+        Standing::Led,
+        Standing::Unneeded,
+        Standing::NoQuorum,
+        Standing::Absurd,
+        Standing::Outlier,
+    ];
+
     /// The word of status and of JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -82,9 +82,11 @@ impl Chronicle {
 
     fn look_at_peers(&mut self, status: &Status, at_unix_ns: i64) {
         let before = self.peers.take().unwrap_or_default();
+        // Who only looks (`llts query`, `llts watch`) comes and goes as it likes: nothing has happened.
+        let peers = || status.peers.iter().filter(|peer| !peer.only_observes());
         let now: BTreeMap<SocketAddr, (String, String)> =
-            status.peers.iter().map(|peer| (peer.address, (peer.name.clone(), peer.state.clone()))).collect();
-        for peer in &status.peers {
+            peers().map(|peer| (peer.address, (peer.name.clone(), peer.state.clone()))).collect();
+        for peer in peers() {
             if before.get(&peer.address).is_some_and(|(_, state)| *state == peer.state) {
                 continue;
             }
@@ -98,7 +100,8 @@ impl Chronicle {
             let text = format!("peer {} ({}) is {}: {reason}", peer.name, peer.address, peer.state);
             self.tell(Happening { at_unix_ns, gravity, text });
         }
-        for (address, (name, _)) in before.iter().filter(|(address, _)| !now.contains_key(address)) {
+        let there = |address: &SocketAddr| status.peers.iter().any(|peer| peer.address == *address);
+        for (address, (name, _)) in before.iter().filter(|(address, _)| !there(address)) {
             let text = format!("peer {name} ({address}) is known no longer");
             self.tell(Happening { at_unix_ns, gravity: Gravity::Note, text });
         }
@@ -158,6 +161,23 @@ mod tests {
                 (3, Gravity::Note, left.as_str())
             ]
         );
+    }
+
+    #[test]
+    fn observers_come_and_go_untold() {
+        let (mut chronicle, mut status) = (Chronicle::default(), examples::status());
+        chronicle.look(&status, 1);
+        let told = texts(&chronicle);
+        let mut guest = status.peers[0].clone();
+        (guest.address, guest.state, guest.role) =
+            ("127.0.0.1:9".parse().unwrap(), "observer".into(), Some("observer".into()));
+        status.peers.push(guest);
+        // A peer that turns out to be one is still there.
+        status.peers[1].role = Some("observer".into());
+        chronicle.look(&status, 2);
+        status.peers.pop();
+        chronicle.look(&status, 3);
+        assert_eq!(texts(&chronicle), told);
     }
 
     #[test]

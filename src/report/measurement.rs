@@ -74,7 +74,7 @@ impl MeasurementLog {
                 "one line an exchange; offset_ns is what this exchange alone says of the two cluster times, delay_ns \
                  its round trip; the four stamps are raw time, each of its own node; stamp_class is the weakest"
             }
-            MeasurementLog::Peers => "one line a peer and interval, as `llts peers --json`",
+            MeasurementLog::Peers => "one line a peer and interval, as `llts peers --json`; observers are left out",
             MeasurementLog::Tracking => "one line an interval, as `llts tracking --json`",
         };
         format!(
@@ -215,7 +215,8 @@ impl MeasurementLine {
             ];
             MeasurementLine { log: MeasurementLog::Peers, values }
         };
-        status.peers.iter().map(line).collect()
+        // As in metrics: who only looks (`llts query`, `llts watch`) is no peer.
+        status.peers.iter().filter(|peer| !peer.only_observes()).map(line).collect()
     }
 
     /// A node's clock at `utc_ns`.

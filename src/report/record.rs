@@ -10,6 +10,7 @@ use zerocopy::little_endian::{F32, F64, I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::flow::{Claim, Exchange, Leap, Mapping, NodeState, Role, StampClass};
+use crate::limits::RECORDING_NAMES;
 use crate::unit::{BootId, NodeId, PeerSlot, RawTime};
 
 /// How such a file begins.
@@ -123,13 +124,35 @@ pub struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Begins the recording `path` of what `node` measures; a file that is there is left alone.
+    /// The names under which a recording that is to be called `path` may be made, in their order: `path`, `path.1`,
+    /// `path.2` and so on. A recording is of one run of a node: it begins with the boot of its numbers, so another run is
+    /// another file.
+    pub fn names(path: &Path) -> impl Iterator<Item = PathBuf> {
+        (0..RECORDING_NAMES).map(move |n| match n {
+            0 => path.to_owned(),
+            _ => {
+                let mut name = path.as_os_str().to_owned();
+                name.push(format!(".{n}"));
+                name.into()
+            }
+        })
+    }
+
+    /// Begins a recording of what `node` measures, under the first of [`RecordWriter::names`] that is free: a file that
+    /// is there is left alone.
     ///
     /// # Errors
-    /// The file cannot be made or written.
+    /// The file cannot be made or written, or all names are taken.
     pub fn create(path: &Path, node: NodeId) -> Result<Self, RecordError> {
-        let file = File::create_new(path).map_err(|error| access("make", path, error))?;
-        let mut writer = RecordWriter { path: path.into(), file: BufWriter::new(file) };
+        let mut made = Err(io::ErrorKind::AlreadyExists.into());
+        for name in Self::names(path) {
+            made = File::create_new(&name).map(|file| (name, file));
+            if !made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+                break;
+            }
+        }
+        let (path, file) = made.map_err(|error| access("make", path, error))?;
+        let mut writer = RecordWriter { path, file: BufWriter::new(file) };
         let header = Header {
             magic: MAGIC,
             version: VERSION.into(),
@@ -140,6 +163,12 @@ impl RecordWriter {
         writer.put(header.as_bytes())?;
         writer.flush()?;
         Ok(writer)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Adds one exchange.

@@ -51,6 +51,7 @@ fn an_observer_that_ended_gives_its_place_back_after_its_silence_and_not_before(
     net.run_for(3 * SECOND);
     let left = |net: &Net| net.nodes[0].events.iter().filter(|e| matches!(e, Event::Left(_))).count();
     assert_eq!((net.departures(0), net.nodes[0].protocol.alive(), left(&net)), (1, 0, 1));
+    assert_eq!(net.tally(0, Tally::Departures), 0, "who only looks is not missed");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::flow::{Claim, NodeState, Role, StampClass};
+use crate::report::PeerStatus;
 use crate::report::status::examples;
 use crate::unit::{BootId, Name, NodeId, PeerSlot, RawTime};
 
@@ -154,4 +155,14 @@ fn a_file_of_another_node_a_link_and_a_folder_are_left_alone() {
     std::fs::remove_file(dir.path().join("tracking.jsonl")).unwrap();
     std::fs::create_dir(dir.path().join("tracking.jsonl")).unwrap();
     opened(dir.path(), MeasurementFormat::Jsonl).unwrap_err();
+}
+
+#[test]
+fn observers_have_no_lines_among_the_peers() {
+    let mut status = examples::status();
+    let lines = MeasurementLine::of_peers(0, &status).len();
+    assert_eq!(lines, status.peers.len());
+    let guest = PeerStatus { role: Some("observer".into()), ..status.peers[0].clone() };
+    status.peers.push(guest);
+    assert_eq!(MeasurementLine::of_peers(0, &status).len(), lines);
 }
