@@ -1,10 +1,10 @@
 //! Every command in the papers is run by a test, or marked as one that cannot be. A fence says of its lines what they
 //! are: `sh` is run here, `sh endless` is started here and ended, `sh one` is for one server of a cluster; `sh
 //! server` needs a server, a key or nodes elsewhere (those of OPERATING.md are run by `tools/package/run walk`, of its
-//! `sh server package` and `sh server hand` one or the other; one that is `findings` may end with 1; what `sh copy` copies
-//! between machines it copies between its servers), `sh person` needs a person: a terminal, a browser, a machine of one's own; `sh long` takes minutes, `sh build` is cargo's or needs the
-//! internet. That the program understands the words of all of them, `cli::papers` sees to. What is marked `text` is no
-//! command, and may not look like one.
+//! `sh server package` and `sh server hand` one or the other; one that is `findings` may end with 1; what `sh copy`
+//! copies between machines it copies between its servers), `sh person` needs a person: a terminal, a browser, a machine
+//! of one's own; `sh long` takes minutes, `sh build` is cargo's or needs the internet. That the program understands the
+//! words of all of them, `cli::papers` sees to. What is marked `text` is no command, and may not look like one.
 //!
 //! What is run has a network, a /run and a folder of its own.
 

@@ -166,3 +166,34 @@ fn every_counter_and_every_metric_is_explained_and_nothing_else_is() {
         assert!(counters.contains(name), "docs/OPERATING.md speaks of {name}, which nobody counts");
     }
 }
+
+#[test]
+fn every_word_that_status_and_peers_can_show_is_explained_in_the_papers() {
+    use llts::flow::{NodeState, StampClass};
+    use llts::pipeline::Standing;
+    let paper = |name: &str| fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let operating = paper("OPERATING.md");
+    let states = named_in(&operating, "state");
+    let row = |word: &str| operating.lines().find(|line| line.starts_with(&format!("| `{word}` |"))).unwrap_or("");
+    for standing in Standing::ALL {
+        let (word, reason) = (standing.as_str(), standing.reason());
+        assert!(states.contains(word), "docs/OPERATING.md has no row for the state {word}");
+        assert!(row(word).contains(reason), "docs/OPERATING.md does not have the reason of {word}: {reason}");
+    }
+    for bits in 0..4 {
+        let word = NodeState::from_bits(bits).as_str();
+        assert!(states.contains(word), "docs/OPERATING.md has no row for the state {word}");
+    }
+    // Of a peer that nobody has heard, which no pipeline knows.
+    assert!(operating.contains("no sealed answer has come from there yet"));
+    assert!(operating.contains("`not-believed`"));
+    let known = Standing::ALL.map(Standing::as_str);
+    for word in &states {
+        let is_state = (0..4).any(|bits| NodeState::from_bits(bits).as_str() == word);
+        assert!(is_state || known.contains(&word.as_str()), "docs/OPERATING.md explains {word}, which nothing shows");
+    }
+    let all = operating + &paper("USING.md") + &paper("WATCH.md") + &paper("HARDWARE.md");
+    for class in [StampClass::User, StampClass::Kernel, StampClass::Nic] {
+        assert!(all.contains(&format!("`{}`", class.as_str())), "{}", class.as_str());
+    }
+}

@@ -49,6 +49,7 @@ fn the_unit_is_notified_watched_and_takes_only_the_powers_it_needs() {
         "Type=notify",
         "WatchdogSec=30s",
         "RestartPreventExitStatus=2 3",
+        "StartLimitIntervalSec=0",
         "CapabilityBoundingSet=CAP_SYS_TIME CAP_SYS_NICE CAP_NET_ADMIN",
         "AmbientCapabilities=CAP_SYS_TIME CAP_SYS_NICE CAP_NET_ADMIN",
         "NoNewPrivileges=yes",
@@ -62,10 +63,15 @@ fn the_unit_is_notified_watched_and_takes_only_the_powers_it_needs() {
             .filter(|l| l.starts_with("Conflicts="))
             .any(|l| l["Conflicts=".len()..].split_whitespace().any(|unit| unit == format!("{other}.service")));
         assert!(conflicts, "two daemons would steer one clock: {other}");
+        let ordered = text.lines().filter_map(|l| l.strip_prefix("After=")).flat_map(str::split_whitespace);
+        let ends_first = ordered.into_iter().any(|unit| unit == format!("{other}.service"));
+        assert!(ends_first, "llts would be started before it has ended: {other}");
     }
     assert!(text.lines().all(|line| line != "PrivateUsers=yes" && line != "ProtectClock=yes"), "it steers the clock");
     let wait = fs::read_to_string(packaging().join("llts-wait.service")).unwrap();
     assert!(wait.contains("\nBefore=time-sync.target\n") && wait.contains(" waitsync "));
+    // Or the target is reached though nobody promises anything.
+    assert!(wait.contains("\nRequiredBy=time-sync.target\n") && !wait.contains("--accept-virtual"));
 }
 
 #[test]
@@ -107,4 +113,66 @@ fn the_scripts_of_the_debian_package_are_shell_and_every_file_it_names_is_there(
         let folder = source.split('*').next().unwrap();
         assert!(source.starts_with("target/") || root.join(folder).exists(), "{source} is not there");
     }
+}
+
+/// The files that the Debian package installs: where each comes from, and its path there.
+fn installed() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    let mut files = Vec::new();
+    for asset in assets {
+        let (source, target) = (asset[0].as_str().unwrap(), asset[1].as_str().unwrap());
+        let sources: Vec<PathBuf> = match source.split_once('*') {
+            None => vec![root.join(source)],
+            Some((folder, end)) => {
+                let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+                entries.filter(|path| path.is_file() && path.to_str().unwrap().ends_with(end)).collect()
+            }
+        };
+        for path in sources {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let there = if target.ends_with('/') { format!("{target}{name}") } else { target.to_owned() };
+            files.push((path, there));
+        }
+    }
+    files
+}
+
+/// Where the links of a paper lead that name a file beside it.
+fn relative_links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+    let files = targets.map(|target| target.split('#').next().unwrap_or_default());
+    files.filter(|file| !file.is_empty() && !file.contains("://") && !file.starts_with("mailto:")).collect()
+}
+
+/// A path with its `..` taken away; `None` if it leads out of the root.
+fn straight(path: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." {
+            parts.pop()?;
+        } else {
+            parts.push(part);
+        }
+    }
+    Some(parts.join("/"))
+}
+
+#[test]
+fn every_link_of_a_paper_leads_to_a_file_of_the_package_too() {
+    let files = installed();
+    let is_there = |path: &str| files.iter().any(|(_, there)| there == path || there.starts_with(&format!("{path}/")));
+    let (mut followed, mut papers) = (0, 0);
+    for (source, there) in files.iter().filter(|(_, there)| there.ends_with(".md")) {
+        papers += 1;
+        let folder = there.rsplit_once('/').unwrap().0;
+        for link in relative_links(&fs::read_to_string(source).unwrap()) {
+            let target = straight(&format!("{folder}/{link}"));
+            assert!(target.is_some_and(|target| is_there(&target)), "{there}: {link} is not in the package");
+            followed += 1;
+        }
+    }
+    assert!(papers > 30 && followed > 60, "{papers} papers, {followed} links");
+    assert!(!is_there("usr/share/doc/llts/nothing.md") && straight("a/../../b").is_none());
 }

@@ -83,7 +83,7 @@ complete -c llts -n "__fish_llts_needs_command" -l runtime-dir -d 'Folder for so
 complete -c llts -n "__fish_llts_needs_command" -l state-dir -d 'Folder for what is to survive a restart: the drift file [default: /var/lib/llts for root, else the user\'s own]' -r -F
 complete -c llts -n "__fish_llts_needs_command" -l socket -d 'Status socket [default: in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_needs_command" -l metrics -d 'Serve metrics for Prometheus and a page for people by HTTP: PORT on loopback, IP:PORT, or :PORT for every interface [default: nowhere]' -r
-complete -c llts -n "__fish_llts_needs_command" -l record -d 'Record every finished exchange into this file, for replay; it must be a new one: a node that finds it there does not start' -r -F
+complete -c llts -n "__fish_llts_needs_command" -l record -d 'Record every finished exchange into this file, for replay; a file that is there is left alone, and FILE.1, FILE.2 and so on are taken instead: the log says which' -r -F
 complete -c llts -n "__fish_llts_needs_command" -l log-measurements -d 'Log measurements: exchanges (every one), peers and tracking (now and then), as LOG,LOG; chrony\'s names measurements and statistics for the first two are understood [default: none]' -r -f -a "exchanges\t''
 peers\t''
 tracking\t''"
@@ -192,6 +192,7 @@ complete -c llts -n "__fish_llts_using_subcommand waitsync" -l bound -d 'The bou
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l timeout -d 'For how long' -r
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l socket -d 'The node\'s status socket [default: the only one in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l runtime-dir -d 'Folder to look for status sockets in [default: that of this user, then that of the system]' -r -F
+complete -c llts -n "__fish_llts_using_subcommand waitsync" -l accept-virtual -d 'Take the word of a node with a virtual clock too: its bound says nothing of the clock that programs read'
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l json -d 'Print one JSON object'
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -s h -l help -d 'Print help'
 complete -c llts -n "__fish_llts_using_subcommand release-clock" -l drift-file -d 'Where the node keeps the oscillator\'s drift [default: drift in the state folder]' -r -F
@@ -311,7 +312,7 @@ complete -c llts -n "__fish_llts_using_subcommand run" -l runtime-dir -d 'Folder
 complete -c llts -n "__fish_llts_using_subcommand run" -l state-dir -d 'Folder for what is to survive a restart: the drift file [default: /var/lib/llts for root, else the user\'s own]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand run" -l socket -d 'Status socket [default: in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand run" -l metrics -d 'Serve metrics for Prometheus and a page for people by HTTP: PORT on loopback, IP:PORT, or :PORT for every interface [default: nowhere]' -r
-complete -c llts -n "__fish_llts_using_subcommand run" -l record -d 'Record every finished exchange into this file, for replay; it must be a new one: a node that finds it there does not start' -r -F
+complete -c llts -n "__fish_llts_using_subcommand run" -l record -d 'Record every finished exchange into this file, for replay; a file that is there is left alone, and FILE.1, FILE.2 and so on are taken instead: the log says which' -r -F
 complete -c llts -n "__fish_llts_using_subcommand run" -l log-measurements -d 'Log measurements: exchanges (every one), peers and tracking (now and then), as LOG,LOG; chrony\'s names measurements and statistics for the first two are understood [default: none]' -r -f -a "exchanges\t''
 peers\t''
 tracking\t''"

@@ -207,8 +207,8 @@ pub(super) struct RunArgs {
     /// interface [default: nowhere]
     #[arg(long, value_name = "ADDR", value_parser = quantity::metrics_addr)]
     pub metrics: Option<SocketAddr>,
-    /// Record every finished exchange into this file, for replay; a file that is there is left alone, and FILE.1, FILE.2
-    /// and so on are taken instead: the log says which
+    /// Record every finished exchange into this file, for replay; a file that is there is left alone, and FILE.1,
+    /// FILE.2 and so on are taken instead: the log says which
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Log measurements: exchanges (every one), peers and tracking (now and then), as LOG,LOG; chrony's names

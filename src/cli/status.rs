@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use serde::Serialize;
 
 use super::args::{NodeArgs, StatusArgs};
-use super::ask::{self, AskError};
+use super::ask;
 use super::exit::{Failure, say, warn};
 use crate::discovery::Dirs;
 use crate::report::{Peers, Status, Tracking, status_text};
@@ -58,7 +58,8 @@ fn watch(socket: &Path, interval: Duration, json: bool, view: View) -> Result<()
                 say(&format!("{before}{}", shown(answer, json, view)))?;
                 (seen, before) = (true, between);
             }
-            Err(error @ (AskError::Nobody { .. } | AskError::Silent { .. })) if seen => {
+            // One that ends in the middle of an answer has not answered either.
+            Err(error) if seen => {
                 if !std::mem::replace(&mut gone, true) {
                     warn(&format!("{error}; waiting for it"));
                 }

@@ -12,12 +12,11 @@ use super::stamping::ShownCard;
 use crate::clock::card::CardReceive;
 use crate::clock::{ClockKind, Oscillator};
 use crate::exchange::Tally;
-use crate::flow::Role;
 use crate::pipeline::{NodeView, PeerView, Standing};
 use crate::report::{CardStatus, ClockStatus, ClockView, OscillatorView, PeerStatus, SegmentView, Status};
 use crate::sys::seqlock::SeqReader;
 use crate::sys::time::{monotonic_now, raw_now, real_now};
-use crate::unit::{NodeId, RawTime, rate_to_ppb};
+use crate::unit::{RawTime, rate_to_ppb};
 use crate::wire::Reject;
 
 /// What never changes while a node runs.
@@ -144,13 +143,6 @@ impl Answers {
     #[must_use]
     pub fn node_view(&self) -> NodeView {
         self.node.read().pipeline.node
-    }
-
-    /// Whether a peer only observes: it comes and goes as it likes.
-    #[must_use]
-    pub fn only_observes(&self, node: NodeId) -> bool {
-        let snapshot = self.node.read();
-        snapshot.pipeline.peers().any(|peer| peer.identity.node == node && peer.role == Role::Observer)
     }
 
     /// What CLOCK_REALTIME showed at `raw`, a moment ago, ns since 1970.

@@ -343,7 +343,7 @@ impl Control {
                         measuring.arrived(&peer);
                     }
                 }
-                Note::Silent(peer) if self.answers.only_observes(peer.node) => {
+                Note::ObserverGone(peer) => {
                     info!("{} at {} observes no longer", peer.name, peer.address);
                 }
                 Note::Silent(peer) => warn!("peer {} at {} has fallen silent", peer.name, peer.address),

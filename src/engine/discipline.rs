@@ -298,6 +298,8 @@ impl Discipline {
                 (self.snapshot.reach[index], self.heard[index]) = (0, false);
                 self.lines.notes.send(Note::Arrived(*identity));
             }
+            // Asked now: a guest that falls silent leaves in the same breath.
+            Event::Silent(slot) if self.observes(*slot) => self.note(*slot, Note::ObserverGone),
             Event::Silent(slot) => self.note(*slot, Note::Silent),
             Event::Returned(slot) => self.note(*slot, Note::Returned),
             Event::Left(slot) => {
@@ -306,6 +308,11 @@ impl Discipline {
                 self.identities[slot.index()] = None;
             }
         }
+    }
+
+    /// Whether the peer in this slot only observed at the last tick: such a one comes and goes as it likes.
+    fn observes(&self, slot: PeerSlot) -> bool {
+        self.snapshot.pipeline.peers().any(|peer| peer.identity.slot == slot && peer.role == Role::Observer)
     }
 
     fn note(&mut self, slot: PeerSlot, note: fn(PeerIdentity) -> Note) {

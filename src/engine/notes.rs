@@ -16,6 +16,8 @@ pub enum Note {
     Arrived(PeerIdentity),
     /// A peer fell silent.
     Silent(PeerIdentity),
+    /// Somebody who only observed has stopped doing so.
+    ObserverGone(PeerIdentity),
     /// A silent peer is heard again.
     Returned(PeerIdentity),
     /// A silent peer has been forgotten.
@@ -90,7 +92,9 @@ impl Note {
             Note::Card(_) => {
                 (Gravity::Warning, "a network card's clock is not believed: kernel stamps are used".to_owned())
             }
-            Note::Arrived(_) | Note::Silent(_) | Note::Returned(_) | Note::Left(_) => return None,
+            Note::Arrived(_) | Note::Silent(_) | Note::ObserverGone(_) | Note::Returned(_) | Note::Left(_) => {
+                return None;
+            }
             // Told at every tick to a clock to which somebody else keeps telling something else.
             Note::LeapAnnounced(_) | Note::Exchanged(_) => return None,
         })

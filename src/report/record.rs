@@ -125,8 +125,7 @@ pub struct RecordWriter {
 
 impl RecordWriter {
     /// The names under which a recording that is to be called `path` may be made, in their order: `path`, `path.1`,
-    /// `path.2` and so on. A recording is of one run of a node: it begins with the boot of its numbers, so another run is
-    /// another file.
+    /// `path.2` and so on. A recording is of one run of a node, so another run is another file.
     pub fn names(path: &Path) -> impl Iterator<Item = PathBuf> {
         (0..RECORDING_NAMES).map(move |n| match n {
             0 => path.to_owned(),
