@@ -339,6 +339,7 @@ fn a_node_that_may_not_change_its_clock_so_far_ends_with_3_and_says_why() {
     assert_eq!(refuses.exit_code(), Some(3), "{}", refuses.log());
     let log = refuses.log();
     let last = log.lines().last().unwrap();
-    assert!(last.starts_with("llts: the clock would have to change by") && last.contains("--max-change"), "{log}");
+    assert!(last.starts_with("llts: at its start the clock is -3.000 s off"), "{log}");
+    assert!(last.contains("--max-change-at-start is 1.000 s"), "{log}");
     assert!(truth.status().is_some(), "nobody else minds");
 }

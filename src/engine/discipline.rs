@@ -14,7 +14,7 @@ use super::reload::Live;
 use super::ring::RingReceiver;
 use super::snapshot::NodeSnapshot;
 use crate::clock::{CardTimes, Cards, Clock, Commands, Interference};
-use crate::flow::{Claim, Event, Exchange, Leap, PeerIdentity};
+use crate::flow::{Claim, Event, Exchange, Leap, PeerIdentity, Role};
 use crate::limits::{PEERS_MAX, TICK_NS};
 use crate::pipeline::{ClockRefusal, Pipeline, Upheaval};
 use crate::report::DisciplineLatencies;
