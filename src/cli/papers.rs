@@ -155,10 +155,10 @@ fn config_page(run: &Command) -> String {
              the user that runs llts, mode 0600.\n\
              .SH WHERE FILES MAY BE WRITTEN\n\
              The packaged unit lets llts write into /run/llts, /var/lib/llts and /var/log/llts and nowhere else \
-             (ProtectSystem=strict), hides /home, /root and /run/user from it (ProtectHome=yes) and gives it a /tmp of \
-             its own (PrivateTmp=yes), whatever the modes of files say; llts check\\-config, run in a shell, cannot see \
-             that. A record, log\\-dir, state\\-dir, runtime\\-dir, drift\\-file or socket elsewhere needs a drop\\-in, made \
-             with systemctl edit llts:\n.PP\n.nf\n[Service]\nReadWritePaths=/srv/llts\n.fi\n.PP\n\
+             (ProtectSystem=strict), hides /home, /root and /run/user from it (ProtectHome=yes) and gives it a /tmp \
+             of its own (PrivateTmp=yes), whatever the modes of files say; llts check\\-config, run in a shell, cannot \
+             see that. A record, log\\-dir, state\\-dir, runtime\\-dir, drift\\-file or socket elsewhere needs a \
+             drop\\-in, made with systemctl edit llts:\n.PP\n.nf\n[Service]\nReadWritePaths=/srv/llts\n.fi\n.PP\n\
              The folder must be there when the service starts, and belong to the user llts.\n\
              .SH EXAMPLE\n.nf\nlisten\\-addr = \"[::]:4123\"\nkey\\-file = \"/etc/llts/keys\"\n\
              peers = [\"db1\", \"db2\", \"db3\"]\nclock = \"system\"\n.fi\n\

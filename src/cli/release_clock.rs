@@ -11,8 +11,8 @@ pub(super) fn release_clock(args: &ReleaseClockArgs) -> Result<(), Failure> {
     say(&format!("{said}\n"))
 }
 
-/// Where the node keeps its drift: as told, else by its configuration; one that cannot be read is no reason to leave the
-/// clock as it is.
+/// Where the node keeps its drift: as told, else by its configuration; one that cannot be read is no reason to leave
+/// the clock as it is.
 fn places(args: &ReleaseClockArgs, around: &Surroundings) -> ReleasePlaces {
     let configured = match args::read_around(["llts".into(), "run".into()], around) {
         Ok(Command::Run(run)) => (run.drift_file.clone(), run.state_dir.clone()),

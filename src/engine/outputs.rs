@@ -1,5 +1,5 @@
-//! What a node tells beside the status socket, opened at the start: the recording, the measurement logs and the endpoint
-//! for monitoring. What goes into them is theirs.
+//! What a node tells beside the status socket, opened at the start: the recording, the measurement logs and the
+//! endpoint for monitoring. What goes into them is theirs.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};

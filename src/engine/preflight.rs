@@ -34,8 +34,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Whether the same settings may be good the next minute, without anybody's doing: an address that is not there yet,
-    /// an interface that comes up late, another time daemon that is about to end. Such a node should be started again.
+    /// Whether the same settings may be good the next minute, without anybody's doing: an address that is not there
+    /// yet, an interface that comes up late, another time daemon that is about to end. Such a node should be started
+    /// again.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         self.may_pass
