@@ -294,6 +294,13 @@ fn ran(lab: &Lab, text: &str) -> (i32, String) {
     said(lab.run(free_port(), "tried", &["--config", config.to_str().unwrap()]))
 }
 
+/// `check-config` refuses a configuration as wrong, and `run` ends with `code`, both with a sentence that has this part.
+fn both_refuse(lab: &Lab, text: &str, part: &str, code: i32) {
+    let ((checked_code, told), (run_code, run_told)) = (checked(lab, text), ran(lab, text));
+    assert_eq!((checked_code, run_code), (2, code), "{text}: {told}{run_told}");
+    assert!(told.contains(part) && run_told.contains(part), "{text}: {told}{run_told}");
+}
+
 #[test]
 fn check_config_refuses_whatever_run_would_refuse_in_the_same_words_and_with_the_same_code() {
     let lab = Lab::new();
@@ -318,10 +325,7 @@ fn check_config_refuses_whatever_run_would_refuse_in_the_same_words_and_with_the
         ("key-file = \"/nonexistent\"\n".to_owned(), "cannot read the key file /nonexistent"),
     ];
     for (text, part) in &faults {
-        let (code, told) = checked(&lab, text);
-        let (run_code, run_told) = ran(&lab, text);
-        assert_eq!((code, run_code), (2, 2), "{text}: {told}{run_told}");
-        assert!(told.contains(part) && run_told.contains(part), "{text}: {told}{run_told}");
+        both_refuse(&lab, text, part, 2);
     }
     // What `lab.run` says itself.
     let (code, told) = checked(&lab, "state-dir = \"/sys/llts\"\n");
@@ -339,9 +343,7 @@ fn what_may_mend_itself_is_wrong_to_check_config_and_only_a_failure_to_run_which
         ("metrics = \"192.0.2.77:9124\"\n", "cannot serve metrics at 192.0.2.77:9124 (--metrics)"),
         ("iface = \"llts-none\"\n", "there is no network interface called llts-none"),
     ] {
-        let ((code, told), (run_code, run_told)) = (checked(&lab, text), ran(&lab, text));
-        assert_eq!((code, run_code), (2, 1), "{text}: {told}{run_told}");
-        assert!(told.contains(part) && run_told.contains(part), "{text}: {told}{run_told}");
+        both_refuse(&lab, text, part, 1);
     }
     // What will not mend itself comes first: no start would help.
     let (code, told) = ran(&lab, "iface = \"llts-none\"\ncpu = 4096\n");
