@@ -294,7 +294,7 @@ fn ran(lab: &Lab, text: &str) -> (i32, String) {
     said(lab.run(free_port(), "tried", &["--config", config.to_str().unwrap()]))
 }
 
-/// `check-config` refuses a configuration as wrong, and `run` ends with `code`, both with a sentence that has this part.
+/// `check-config` refuses a configuration as wrong, and `run` ends with `code`; both sentences have this part.
 fn both_refuse(lab: &Lab, text: &str, part: &str, code: i32) {
     let ((checked_code, told), (run_code, run_told)) = (checked(lab, text), ran(lab, text));
     assert_eq!((checked_code, run_code), (2, code), "{text}: {told}{run_told}");
