@@ -83,6 +83,8 @@ pub struct View<'a> {
     pub own_start: f64,
     /// How far own V has left the own raw clock's rate since agreement, like [`Voice::drift`].
     pub own_drift: Option<f64>,
+    /// How far back drifts look, seconds.
+    pub drift_memory_s: f64,
     /// How far own V has moved since the peers last spoke, ns, on average over them: their words answer to own V as it
     /// was then. Without it a node that hears seldom would go all the way to where the others were, and they to where
     /// it was.
@@ -103,6 +105,7 @@ impl View<'_> {
         elapsed_s: 100.0,
         own_start: 0.0,
         own_drift: None,
+        drift_memory_s: 5.0,
         own_moved_ns: 0.0,
         own_rate_moved: 0.0,
     };

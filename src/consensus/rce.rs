@@ -32,8 +32,9 @@ const START_NOISE_REACH: f64 = 10.0;
 /// Groups that hear little of each other may meet in great strides for so long, seconds; from then on somebody may be
 /// keeping them apart.
 const PATIENCE_S: f64 = 20.0;
-/// How fast the anchor pulls back what the ensemble's rate has been dragged, 1/s.
-const ANCHOR_PER_S: f64 = 0.01;
+/// How much of a drag the anchor takes back in the time that drifts look back: up to a quarter it settles without
+/// swinging.
+const ANCHOR: f64 = 0.2;
 
 /// The raw-clock ensemble.
 #[derive(Debug)]
@@ -125,7 +126,7 @@ impl Consensus for Rce {
         });
         Verdict {
             phase_ns: phase.value - view.own_moved_ns,
-            rate: rate - ANCHOR_PER_S * dt_s * drag(view),
+            rate: rate - (ANCHOR * dt_s / view.drift_memory_s).min(ANCHOR) * drag(view),
             sigma_ns: phase.sigma,
             used: (view.voices.len() - phase.rejected.count_ones() as usize) as u16,
             rejected: phase.rejected,
@@ -257,7 +258,7 @@ mod tests {
             v.drift = Some(1e-6);
         }
         let dragged = View { own_drift: Some(1e-6), ..view(&voices, 1) };
-        assert!((Rce::new(4).decide(&dragged, 1.0).rate + 1e-8).abs() < 1e-15);
+        assert!((Rce::new(4).decide(&dragged, 1.0).rate + 4e-8).abs() < 1e-15);
     }
 
     #[test]

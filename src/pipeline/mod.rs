@@ -72,8 +72,9 @@ use wander::pooled_wander;
 const DECISION_NS: i64 = 250_000_000;
 /// A smaller number of members lowers the number of tolerated liars only after this: liars may have silenced the rest.
 const FAULTS_HOLD_NS: i64 = 10_000_000_000;
-/// Rates count as agreed for the anchor after this long in track, seconds: twenty time constants of the rate.
-const ANCHOR_AFTER_S: f64 = 40.0;
+/// Rates count as agreed for the anchor after this many of a conduct's memories in track: 12.5 s where peers are heard
+/// often, when those who start together no longer take their rate from the start.
+const ANCHOR_AFTER: f64 = 2.5;
 /// A decision that moves V by more than this, and by more than thirty sigma, is no agreement, ns.
 const APART_NS: f64 = 1_000.0;
 /// A longer pause between ticks (a suspended machine) counts as this, seconds.
@@ -165,7 +166,7 @@ impl Pipeline {
             led: false,
             led_once: false,
             agreed_s: 0.0,
-            conduct: Conduct::default(),
+            conduct: Conduct::new(config.interval_ns),
             rate_at_agreement: None,
             faults: 0,
             fewer_since: None,
@@ -411,6 +412,7 @@ impl Pipeline {
             elapsed_s: self.started.map_or(f64::INFINITY, |started| now.since(started) as f64 * 1e-9),
             own_start: self.start_rate - self.mapping.rate,
             own_drift: self.rate_at_agreement.zip(self.conduct.rate()).map(|(before, rate)| rate - before),
+            drift_memory_s: self.conduct.memory_s(),
             own_moved_ns: self.mean_of_heard(|peer| peer.own_moved_ns),
             own_rate_moved: self.mean_of_heard(|peer| peer.own_rate_moved),
         };
@@ -470,7 +472,7 @@ impl Pipeline {
     /// Notes everybody's rates once agreement has lasted, for the anchor to hold on to; forgets them when it ends.
     fn settle_anchor(&mut self, moved_ns: f64, dt_s: f64) {
         if self.state() != NodeState::Track || self.joining || self.led {
-            self.conduct = Conduct::default();
+            self.conduct.forget();
             if self.rate_at_agreement.take().is_some() {
                 self.peers.iter_mut().for_each(|p| p.rate_at_agreement = None);
             }
@@ -479,17 +481,17 @@ impl Pipeline {
         }
         self.agreed_s += dt_s;
         self.conduct.note(moved_ns, self.mapping.rate, dt_s);
-        if self.agreed_s < ANCHOR_AFTER_S {
+        if self.agreed_s < ANCHOR_AFTER * self.conduct.memory_s() {
             return;
         }
         // V's moves are watched from here on: those of the start would be taken for a drag.
         if self.rate_at_agreement.is_none() {
             self.rate_at_agreement = Some(self.mapping.rate);
-            self.conduct = Conduct::default();
+            self.conduct.forget();
         }
         for peer in self.peers.iter_mut().filter(|p| p.standing == Standing::Used && p.rate_at_agreement.is_none()) {
             peer.rate_at_agreement = peer.claim.as_ref().filter(|c| settled(c)).map(|c| c.mapping.rate);
-            peer.conduct = Conduct::default();
+            peer.conduct.forget();
         }
     }
 

@@ -89,7 +89,7 @@ impl Peer {
             own_moved_ns: 0.0,
             own_rate_moved: 0.0,
             claimed: None,
-            conduct: Conduct::default(),
+            conduct: Conduct::new(interval_ns),
             relation: None,
             standing: Standing::NoSamples,
             admitted: false,
@@ -126,7 +126,7 @@ impl Peer {
             self.own_at_claim = None;
         }
         self.claimed = None;
-        self.conduct = Conduct::default();
+        self.conduct.forget();
         self.steady.forget();
         self.whole = None;
         self.relation = None;
@@ -211,7 +211,7 @@ impl Peer {
                 let moved_ns = without_seconds(said.mapping.offset_difference_ns(there, &claim.mapping, there, 0));
                 self.conduct.note(moved_ns, claim.mapping.rate, here.since(then) as f64 * 1e-9);
             }
-            _ => self.conduct = Conduct::default(),
+            _ => self.conduct.forget(),
         }
     }
 
@@ -229,8 +229,7 @@ impl Peer {
             let z_ns = said.offset_difference_ns(theirs, own, now, relation.base_ns) + relation.offset_ns;
             if blurred { without_seconds(z_ns) } else { z_ns }
         };
-        self.z_ns = through(&claim.mapping, own);
-        self.steady_ns = self.steady.follow(relation, (claim.mapping, *own), now, through);
+        (self.z_ns, self.steady_ns) = self.steady.follow(relation, (claim.mapping, *own), now, through);
         self.g = rate_apart(relation.rate, claim.mapping.rate, own.rate);
         self.start_g = self.start_rate.map(|start| rate_apart(relation.rate, start, own.rate));
     }

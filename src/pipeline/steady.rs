@@ -27,14 +27,14 @@ pub(super) struct Steady(Option<Average>);
 
 impl Steady {
     /// Takes the relation as it is `now` and what both V are, `through` which it is the distance that it returns (peer
-    /// minus self, ns). Gives what lasts of it.
+    /// minus self, ns). Gives the distance and what lasts of it.
     pub(super) fn follow(
         &mut self,
         relation: &Relation,
         (theirs, own): (Mapping, Mapping),
         now: RawTime,
         through: impl Fn(&Mapping, &Mapping) -> f64,
-    ) -> f64 {
+    ) -> (f64, f64) {
         let z_ns = through(&theirs, &own);
         let fresh = Average { ns: z_ns, theirs, own, at: now, age_s: 0.0 };
         let next = self.0.map_or(fresh, |before| {
@@ -49,7 +49,7 @@ impl Steady {
             if near { Average { ns: ns + share * (z_ns - ns), age_s, ..fresh } } else { fresh }
         });
         self.0 = Some(next);
-        next.ns
+        (z_ns, next.ns)
     }
 
     /// The edge is learnt anew.
@@ -86,9 +86,8 @@ mod tests {
             samples: 100,
             pair_wander: 2e-18,
         };
-        steady.follow(&relation, (mapping(theirs_ns), mapping(own_ns)), now, |theirs, own| {
-            edge_ns + (theirs.offset_ns - own.offset_ns) as f64
-        })
+        let through = |theirs: &Mapping, own: &Mapping| edge_ns + (theirs.offset_ns - own.offset_ns) as f64;
+        steady.follow(&relation, (mapping(theirs_ns), mapping(own_ns)), now, through).1
     }
 
     #[test]
