@@ -207,9 +207,13 @@ impl Hybrid {
             let dropped = values.iter().filter(|v| !v.kept).count();
             self.weigh_bias(values, faults.saturating_sub(dropped));
         }
+        let together = weighted_mean(values, Some((centre, self.gates.clip)));
+        if parted || round.starting {
+            return Fused { parted, ..together };
+        }
         let lasting = clipped_mean(values, self.gates.lasting, |v| v.steady);
         let passing = clipped_mean(values, self.gates.passing, |v| v.value - v.steady);
-        Fused { parted, value: lasting + passing, ..weighted_mean(values, Some((centre, self.gates.clip))) }
+        Fused { value: lasting + passing, ..together }
     }
 
     /// Learns only while values agree: at start, or parted, everybody would look biased.
