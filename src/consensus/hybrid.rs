@@ -72,6 +72,8 @@ pub struct Round {
     pub faults: usize,
     /// Nothing has been agreed yet that could be spoilt.
     pub starting: bool,
+    /// What lasts has been watched for long enough to be told from what passes.
+    pub settled: bool,
     /// Time since the last fusion, seconds.
     pub dt_s: f64,
 }
@@ -171,7 +173,7 @@ impl Hybrid {
         let witnesses = values.len() - faults;
         let mut parted = false;
         // 1. A blatant lie uses up the fault budget.
-        let (low, high) = believed(values, faults, self.gates.reach);
+        let (low, high) = believed(values, faults, self.gates.reach, |v| v.value);
         let far = match drop_beyond(values, (low + high) / 2.0, self.gates.far, faults, witnesses) {
             Dropped::Count(count) => count,
             // The trimmed mean, which the caller makes of it, lets two groups that hear little of each other meet.
@@ -184,7 +186,7 @@ impl Hybrid {
         let left = faults - far;
 
         // 2. Disagreement beyond noise: the midpoint of what is left after trimming, which halves it each round.
-        let (low, high) = believed(values, left, self.gates.reach);
+        let (low, high) = believed(values, left, self.gates.reach, |v| v.value);
         let centre = (low + high) / 2.0;
         if left > 0 && low > high {
             return Fused { value: centre, sigma: typical, rejected: rejected(values), parted };
@@ -199,20 +201,25 @@ impl Hybrid {
             parted = true;
         }
         let centre = weighted_mean(values, Some((centre, self.gates.clip))).value;
+        let left = faults.saturating_sub(values.iter().filter(|v| !v.kept).count());
 
         // 4. The weighted mean of what is kept, clipped to where honest values lie: closely in what lasts, from which
         // noise has averaged out, loosely in what passes.
         if !parted {
             self.learn_bias(values, centre, dt_s);
-            let dropped = values.iter().filter(|v| !v.kept).count();
-            self.weigh_bias(values, faults.saturating_sub(dropped));
+            self.weigh_bias(values, left);
         }
         let together = weighted_mean(values, Some((centre, self.gates.clip)));
-        if parted || round.starting {
+        if parted || !round.settled {
             return Fused { parted, ..together };
         }
-        let lasting = clipped_mean(values, self.gates.lasting, |v| v.steady);
-        let passing = clipped_mean(values, self.gates.passing, |v| v.value - v.steady);
+        // From the middle of what is believed, not the median: where most edges are bad, the median is one of theirs.
+        let part = |reach: f64, part: fn(&Value) -> f64| {
+            let (low, high) = believed(values, left, self.gates.reach, part);
+            clipped_mean(values, reach, f64::midpoint(low, high), part)
+        };
+        let lasting = part(self.gates.lasting, |v| v.steady);
+        let passing = part(self.gates.passing, |v| v.value - v.steady);
         Fused { value: lasting + passing, ..together }
     }
 
@@ -259,15 +266,15 @@ fn sure(inputs: &[Input], faults: usize) -> f64 {
     sigmas[faults.min(inputs.len() - 1)].max(f64::MIN_POSITIVE)
 }
 
-/// Of the intervals `value` plus and minus `reach` sigmas: the lower end that all but `faults` lie below, and the
+/// Of the intervals `part` plus and minus `reach` sigmas: the lower end that all but `faults` lie below, and the
 /// upper end that all but `faults` lie above. Lower beyond upper: more than `faults` believe above more than `faults`,
 /// and some of both are honest. For values that are equally sure these are the trimmed ends, reach sigmas inwards.
-fn believed(values: &[Value], faults: usize, reach: f64) -> (f64, f64) {
+fn believed(values: &[Value], faults: usize, reach: f64, part: impl Fn(&Value) -> f64) -> (f64, f64) {
     let mut ends = [0.0; VALUES_MAX];
     let mut end = |side: f64| {
         let mut count = 0;
         for value in values.iter().filter(|v| v.kept) {
-            ends[count] = side * value.value - reach * value.sigma;
+            ends[count] = side * part(value) - reach * value.sigma;
             count += 1;
         }
         let ends = &mut ends[..count];
@@ -329,19 +336,10 @@ fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize, wit
     Dropped::Count(count)
 }
 
-/// The weighted mean of the kept values' `part`, each clipped to `reach` sigmas about it: as M-estimators are found, from
-/// the median.
-fn clipped_mean(values: &[Value], reach: f64, part: impl Fn(&Value) -> f64) -> f64 {
-    let mut sorted = [0.0; VALUES_MAX];
-    let mut count = 0;
-    for value in values.iter().filter(|v| v.kept) {
-        sorted[count] = part(value);
-        count += 1;
-    }
-    let sorted = &mut sorted[..count];
-    sorted.sort_unstable_by(f64::total_cmp);
-    let median = f64::midpoint(sorted[count / 2], sorted[(count - 1) / 2]);
-    (0..CLIPPED_ROUNDS).fold(median, |centre, _| {
+/// The weighted mean of the kept values' `part`, each clipped to `reach` sigmas about it: found in a few rounds, as
+/// M-estimators are, from `start`.
+fn clipped_mean(values: &[Value], reach: f64, start: f64, part: impl Fn(&Value) -> f64) -> f64 {
+    (0..CLIPPED_ROUNDS).fold(start, |centre, _| {
         let (mut sum, mut weights) = (0.0, 0.0);
         for v in values.iter().filter(|v| v.kept) {
             sum += v.weight * part(v).clamp(centre - reach * v.sigma, centre + reach * v.sigma);
@@ -387,7 +385,7 @@ mod tests {
     }
 
     fn round(faults: usize) -> Round {
-        Round { own_counts: true, faults, starting: false, dt_s: 0.1 }
+        Round { own_counts: true, faults, starting: false, settled: true, dt_s: 0.1 }
     }
 
     fn fuse(values: &[f64], faults: usize, sigma: f64) -> Fused {
