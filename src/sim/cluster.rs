@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use direct::Meeting;
 
-use super::fault::Event as Fault;
+use super::fault::{Event as Fault, Kept};
 use super::liar::Scene;
 use super::link::{Link, Path};
 use super::node::{Node, number};
@@ -95,9 +95,12 @@ impl Cluster {
         for peers in &mut adjacent {
             peers.sort_unstable();
         }
+        let mut models = Vec::new();
         let node = |n: usize| {
             let peers = adjacent[n].iter().map(|(peer, _)| *peer as usize).collect();
-            Node::new(scenario, n, peers, algorithm, seed)
+            let mut node = Node::new(scenario, n, peers, algorithm, seed);
+            node.share(&mut models);
+            node
         };
         let nodes: Vec<Node> = (0..spec.nodes).map(node).collect();
         let mut agenda = Agenda::new();
@@ -202,7 +205,7 @@ impl Cluster {
                     self.arrange_poll(from as usize);
                 }
             }
-            Event::Boot { node } => self.boot(node as usize),
+            Event::Boot { node } => self.boot(node as usize, Kept::Rate),
             Event::Meet { edge } => self.meet(edge),
             Event::Answer { edge } => self.answer(edge),
             Event::Finish { edge } => self.finish(edge),
@@ -210,9 +213,9 @@ impl Cluster {
         }
     }
 
-    fn boot(&mut self, n: usize) {
+    fn boot(&mut self, n: usize, keeps: Kept) {
         let now = self.agenda.now();
-        let first_tick = self.nodes[n].boot(now);
+        let first_tick = self.nodes[n].boot(now, keeps);
         let run = self.nodes[n].run;
         self.agenda.at(first_tick, Event::Tick { node: n as u32, run });
         self.nodes[n].poll_at = TrueNs::MAX;
@@ -364,7 +367,7 @@ impl Cluster {
         let now = self.agenda.now();
         let fault = self.faults[index].clone();
         match &fault {
-            Fault::Crash { nodes, offset, .. } => {
+            Fault::Crash { nodes, offset, keeps, .. } => {
                 for n in nodes {
                     let node = &mut self.nodes[*n];
                     if !over {
@@ -376,7 +379,7 @@ impl Cluster {
                         let (raw, rate) = (node.raw(now), node.clock.rate());
                         node.clock.command(raw, rate, wrong_ns.round() as i64);
                     }
-                    self.boot(*n);
+                    self.boot(*n, *keeps);
                 }
             }
             Fault::Partition { nodes, .. } => {

@@ -2,9 +2,11 @@
 //! taking stamps. It is told what happens and when; it knows neither links nor the other nodes.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 
 use super::card::Card;
 use super::clock::{SimClock, whole};
+use super::fault::Kept;
 use super::law::Law;
 use super::liar::Lying;
 use super::oscillator::{FineRaw, Oscillator};
@@ -16,13 +18,21 @@ use super::world::TrueNs;
 use crate::exchange::{Config, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Stamp, StampClass};
 use crate::pipeline::{Algorithm, Config as PipelineConfig, Limits, Pipeline, Upheaval};
-use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot};
+use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Identity, Keyring, Reject};
 
 /// What the daemon's system clock allows before it says that somebody else has moved it, ns.
 const MOVED_NS_MIN: f64 = 5_000.0;
 /// The same, for the rate (seconds per second).
 const RATE_STRAY_MAX: f64 = 1e-6;
+/// The daemon saves its mapping this often, ns ...
+const SAVED_EVERY_NS: i64 = 2_000_000_000;
+/// ... and finds one of no use that is older than this, ns.
+const SAVED_AGE_NS_MAX: i64 = 3_600_000_000_000;
+/// The last digit of a drift file (seconds per second).
+const DRIFT_GRAIN: f64 = 1e-12;
+/// Ways of taking stamps of which one copy is kept.
+const MODELS_SHARED: usize = 8;
 /// Two readings are apart by no more than so many standard deviations of one.
 const READING_SIGMAS: f64 = 8.0;
 
@@ -62,7 +72,7 @@ pub struct Node {
     /// Its delivered clock.
     pub clock: SimClock,
     /// How it takes stamps.
-    pub stamps: StampModel,
+    pub stamps: Arc<StampModel>,
     /// The clock that takes them, if that is not the oscillator.
     card: Option<Card>,
     /// Errors of its stamps.
@@ -81,6 +91,8 @@ pub struct Node {
     left: Option<(Reading, f64)>,
     /// The machine has told why the clock stands elsewhere: nobody has interfered.
     told: bool,
+    /// The mapping as it was last saved.
+    saved: Option<Mapping>,
     /// What clocks read when the world begins, ns.
     begins_ns: i64,
     tick_stream: Stream,
@@ -92,14 +104,21 @@ pub struct Node {
     capacity: usize,
     config: PipelineConfig,
     peers: Vec<usize>,
-    /// Who sits in each slot.
-    seats: Vec<Seat>,
-    /// Exchanges finished with each node of `peers`.
-    exchanged: Vec<u64>,
+    places: Vec<Place>,
+    /// What has happened since the last tick, as in the ring between the daemon's threads: the pipeline takes it in at
+    /// the next. Whatever a node keeps of its peers is looked at in one go then, which in a cluster of thousands is
+    /// most of the time of a run: it lies in memory that was far away.
+    inbox: Vec<Event>,
 }
 
-/// Who sits in a slot: a node and its run, to know which links were used and who came back.
-type Seat = Option<(u32, u32)>;
+/// What is counted of a peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// Who sits in the slot of this number: a node and its run, to know which links were used and who came back.
+    seat: Option<(u32, u32)>,
+    /// Exchanges finished with the node of this place in `peers`.
+    exchanged: u64,
+}
 
 /// Where node `n` is reached.
 #[must_use]
@@ -173,7 +192,7 @@ impl Node {
             ..PipelineConfig::new(identity.node)
         };
         let card = stamps.card.as_ref().map(|card| card.build(raw_start_ns, seed, n));
-        let stamps = stamps.build();
+        let stamps = Arc::new(stamps.build());
         let speech = (cluster.fidelity == Fidelity::Packets).then(|| {
             let keys = keyring(alone);
             let config = Config {
@@ -202,6 +221,7 @@ impl Node {
             pipeline: Pipeline::new(&config, mapping, mapping.epoch),
             left: None,
             told: false,
+            saved: None,
             oscillator,
             clock,
             stamps,
@@ -221,25 +241,40 @@ impl Node {
             rounds: cluster.rounds,
             capacity,
             config,
-            seats: vec![None; capacity],
-            exchanged: vec![0; peers.len()],
+            places: vec![Place::default(); capacity],
+            inbox: Vec::with_capacity(2 * capacity),
             peers,
         }
     }
 
-    /// The daemon starts: a fresh run that knows nothing but its clock. Returns when it ticks first.
-    pub fn boot(&mut self, now: TrueNs) -> TrueNs {
+    /// The daemon starts: a fresh run that knows its clock, and of the run before it what `keeps` says. Returns when it
+    /// ticks first.
+    pub fn boot(&mut self, now: TrueNs, keeps: Kept) -> TrueNs {
         let raw = self.oscillator.read(now);
         self.run += 1;
         self.up = true;
         self.identity = identity(self.number, self.run);
+        let found = self.saved.take();
+        let fresh = |saved: &Mapping| whole(raw).since(saved.epoch) <= SAVED_AGE_NS_MAX;
+        let resumed = found.filter(|saved| keeps == Kept::Mapping && fresh(saved));
+        let rate = match keeps {
+            Kept::Rate => self.clock.rate(),
+            Kept::Mapping => resumed.map_or(self.clock.rate(), |saved| saved.rate),
+            Kept::Drift => found.map_or(0.0, |saved| (saved.rate / DRIFT_GRAIN).round() * DRIFT_GRAIN),
+            Kept::Nothing => 0.0,
+        };
+        if keeps != Kept::Rate {
+            self.clock.command(raw, rate, 0);
+        }
         let clock = self.clock.read(raw);
         let start = crate::unit::VirtualTime::from_nanos(clock.nanos());
-        let mapping = Mapping::through(whole(raw), start, self.clock.rate());
+        let mapping = resumed.unwrap_or_else(|| Mapping::through(whole(raw), start, self.clock.rate()));
         self.claim = Claim::unset(mapping, self.role);
-        self.pipeline = Pipeline::new(&self.config, mapping, mapping.epoch);
+        self.config.resumed = resumed.is_some();
+        self.pipeline = Pipeline::new(&self.config, mapping, whole(raw));
         (self.left, self.told) = (None, false);
-        self.seats.fill(None);
+        self.places.iter_mut().for_each(|place| place.seat = None);
+        self.inbox.clear();
         if let Some(card) = &mut self.card {
             card.measure(now, raw);
         }
@@ -260,6 +295,15 @@ impl Node {
             speech.protocol.set_roster(&roster, whole(raw), entropy);
         }
         now + (self.tick_ns as f64 * self.tick_stream.unit()) as i64
+    }
+
+    /// Takes stamps by one of `models` if they are alike, or adds its own to them: one copy is looked at for every packet.
+    pub fn share(&mut self, models: &mut Vec<Arc<StampModel>>) {
+        match models.iter().find(|other| **other == self.stamps) {
+            Some(same) => self.stamps = Arc::clone(same),
+            None if models.len() < MODELS_SHARED => models.push(Arc::clone(&self.stamps)),
+            None => {}
+        }
     }
 
     /// The daemon dies.
@@ -372,16 +416,16 @@ impl Node {
 
     /// An exchange with `other` is complete, made without packets.
     pub fn exchange(&mut self, exchange: &Exchange, other: &Node) {
-        let seat = &mut self.seats[exchange.peer.index()];
+        let place = &mut self.places[exchange.peer.index()];
         let who = Some((other.number as u32, other.run));
-        if *seat != who {
-            *seat = who;
+        place.exchanged += 1;
+        if place.seat != who {
+            place.seat = who;
             let Identity { node, boot, name, .. } = other.identity;
             let address = address(other.number);
-            self.pipeline.arrived(&PeerIdentity { slot: exchange.peer, node, boot, name, address });
+            self.inbox.push(Event::Arrived(PeerIdentity { slot: exchange.peer, node, boot, name, address }));
         }
-        self.exchanged[exchange.peer.index()] += 1;
-        let _taken = self.pipeline.on_exchange(exchange);
+        self.inbox.push(Event::Exchanged(*exchange));
     }
 
     /// The machine has been suspended for `length_ns` and knows it.
@@ -404,6 +448,7 @@ impl Node {
 
     /// One steering tick. Returns when the next is due.
     pub fn tick(&mut self, now: TrueNs) -> TrueNs {
+        self.take_in();
         let raw = self.oscillator.read(now);
         if let Some(card) = &mut self.card {
             card.measure(now, raw);
@@ -420,6 +465,7 @@ impl Node {
             (Reading { clock, ..reading }, self.clock.rate())
         });
         self.claim = tick.claim;
+        self.save(whole(raw));
         if let Some(refusal) = tick.refusal {
             // As the daemon ends: the clock is left with the best rate that is known.
             if let Some(farewell) = self.pipeline.farewell() {
@@ -439,6 +485,14 @@ impl Node {
         }
         let late_ns = self.tick_late.draw(&mut self.tick_stream).max(0.0) as i64;
         self.oscillator.foresee(raw.nanos + self.tick_ns, now) + late_ns
+    }
+
+    /// Saves what the next run may find, as often as the daemon does; only agreement is worth keeping.
+    fn save(&mut self, now: RawTime) {
+        let due = self.saved.is_none_or(|saved| now.since(saved.epoch) >= SAVED_EVERY_NS);
+        if due && self.claim.state == NodeState::Track {
+            self.saved = Some(self.claim.mapping);
+        }
     }
 
     /// The error of the delivered clock, ns, positive = ahead of true time.
@@ -462,26 +516,38 @@ impl Node {
     /// Exchanges finished with node `other`.
     #[must_use]
     pub fn exchanged_with(&self, other: usize) -> u64 {
-        self.peers.iter().position(|peer| *peer == other).map_or(0, |index| self.exchanged[index])
+        self.peers.iter().position(|peer| *peer == other).map_or(0, |index| self.places[index].exchanged)
     }
 
     /// Exchanges finished with anybody.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
-        self.exchanged.iter().sum()
+        self.places.iter().map(|place| place.exchanged).sum()
     }
 
+    /// Takes what the protocol has to tell into the inbox.
     fn drain(&mut self) {
         while let Some(event) = self.speech.as_mut().and_then(|speech| speech.protocol.next_event()) {
+            match &event {
+                Event::Exchanged(exchange) => self.count(exchange.peer),
+                Event::Arrived(identity) => {
+                    let seat = (number(identity.address) as u32, identity.boot.0);
+                    self.places[identity.slot.index()].seat = Some(seat);
+                }
+                Event::Silent(_) | Event::Returned(_) | Event::Left(_) => {}
+            }
+            self.inbox.push(event);
+        }
+    }
+
+    /// Hands the inbox to the pipeline.
+    fn take_in(&mut self) {
+        for event in self.inbox.drain(..) {
             match event {
                 Event::Exchanged(exchange) => {
-                    self.count(exchange.peer);
                     let _taken = self.pipeline.on_exchange(&exchange);
                 }
-                Event::Arrived(identity) => {
-                    self.seats[identity.slot.index()] = Some((number(identity.address) as u32, identity.boot.0));
-                    self.pipeline.arrived(&identity);
-                }
+                Event::Arrived(identity) => self.pipeline.arrived(&identity),
                 // What the discipline thread does too: silence is told to people, and the pipeline sees it by itself.
                 Event::Silent(_) | Event::Returned(_) => {}
                 Event::Left(slot) => self.pipeline.left(slot),
@@ -490,9 +556,9 @@ impl Node {
     }
 
     fn count(&mut self, slot: PeerSlot) {
-        let peer = self.seats[slot.index()];
-        if let Some(index) = self.peers.iter().position(|p| peer.is_some_and(|(peer, _)| *p == peer as usize)) {
-            self.exchanged[index] += 1;
+        let seat = self.places[slot.index()].seat;
+        if let Some(index) = self.peers.iter().position(|p| seat.is_some_and(|(peer, _)| *p == peer as usize)) {
+            self.places[index].exchanged += 1;
         }
     }
 }
