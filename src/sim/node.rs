@@ -45,52 +45,57 @@ pub struct Speech {
     entropy: Stream,
 }
 
-/// A node.
+/// A node. What every packet touches stands first and side by side: in a cluster of thousands each of its cache lines
+/// comes from far away each time.
+#[repr(C, align(64))]
 pub struct Node {
-    /// Its number.
-    pub number: usize,
-    /// Its part.
-    pub role: Role,
-    /// Who it says it is.
-    pub identity: Identity,
+    /// Its oscillator.
+    pub oscillator: Oscillator,
+    /// Errors of its stamps.
+    pub stamp_stream: Stream,
+    /// How it takes stamps.
+    pub stamps: Arc<StampModel>,
+    /// The clock that takes them, if that is not the oscillator.
+    card: Option<Box<Card>>,
+    /// Which run of the daemon this is; events of earlier runs are dead.
+    pub run: u32,
     /// It holds a key that nobody else has, and so is alone.
     pub alone: bool,
     /// Its daemon runs.
     pub up: bool,
     /// Its machine is suspended.
     pub frozen: bool,
-    /// Which run of the daemon this is; events of earlier runs are dead.
-    pub run: u32,
-    /// When its protocol wants to be polled; the agenda holds an event for it.
-    pub poll_at: TrueNs,
-    /// How it lies, if it does.
-    pub lying: Option<Lying>,
-    /// How it speaks; `None` where exchanges are made without packets.
-    pub speech: Option<Box<Speech>>,
-    /// Its oscillator.
-    pub oscillator: Oscillator,
-    /// Its delivered clock.
-    pub clock: SimClock,
-    /// How it takes stamps.
-    pub stamps: Arc<StampModel>,
-    /// The clock that takes them, if that is not the oscillator.
-    card: Option<Card>,
-    /// Errors of its stamps.
-    pub stamp_stream: Stream,
+    /// Its part.
+    pub role: Role,
     /// What it says of itself.
     pub claim: Claim,
+    /// What has happened since the last tick, as in the ring between the daemon's threads: the pipeline takes it in at
+    /// the next. So a node's peers are looked at together, once a tick, and not one of them for each exchange.
+    inbox: Vec<Event>,
+    /// Who it says it is.
+    pub identity: Identity,
+    /// Its number.
+    pub number: usize,
+    /// When its protocol wants to be polled; the agenda holds an event for it.
+    pub poll_at: TrueNs,
+    /// How it speaks; `None` where exchanges are made without packets.
+    pub speech: Option<Box<Speech>>,
+    /// Its delivered clock.
+    pub clock: SimClock,
+    /// How it lies, if it does.
+    pub lying: Option<Lying>,
     /// Ever left the state it started in.
     pub has_synced: bool,
+    has_tracked: bool,
+    /// The machine has told why the clock stands elsewhere: nobody has interfered.
+    told: bool,
     /// When it last rejected a peer, was out of track though it had been in it, or promised nothing; long ago if never.
     pub noticed_at: TrueNs,
     /// The guard has refused to move its clock any further, and that has ended it: the sentence.
     pub ended: Option<String>,
-    has_tracked: bool,
     pipeline: Pipeline,
     /// Where the last command let the clock go, and at what rate; `None` if none did.
     left: Option<(Reading, f64)>,
-    /// The machine has told why the clock stands elsewhere: nobody has interfered.
-    told: bool,
     /// The mapping as it was last saved.
     saved: Option<Mapping>,
     /// What clocks read when the world begins, ns.
@@ -105,18 +110,14 @@ pub struct Node {
     config: PipelineConfig,
     peers: Vec<usize>,
     places: Vec<Place>,
-    /// What has happened since the last tick, as in the ring between the daemon's threads: the pipeline takes it in at
-    /// the next. Whatever a node keeps of its peers is looked at in one go then, which in a cluster of thousands is
-    /// most of the time of a run: it lies in memory that was far away.
-    inbox: Vec<Event>,
 }
 
 /// What is counted of a peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     /// Who sits in the slot of this number: a node and its run, to know which links were used and who came back.
-    seat: Option<(u32, u32)>,
-    /// Exchanges finished with the node of this place in `peers`.
+    seat: Option<(u32, BootId)>,
+    /// Exchanges finished with the node of this place in `peers`, and taken in.
     exchanged: u64,
 }
 
@@ -191,7 +192,7 @@ impl Node {
             limits,
             ..PipelineConfig::new(identity.node)
         };
-        let card = stamps.card.as_ref().map(|card| card.build(raw_start_ns, seed, n));
+        let card = stamps.card.as_ref().map(|card| Box::new(card.build(raw_start_ns, seed, n)));
         let stamps = Arc::new(stamps.build());
         let speech = (cluster.fidelity == Fidelity::Packets).then(|| {
             let keys = keyring(alone);
@@ -274,6 +275,7 @@ impl Node {
         self.pipeline = Pipeline::new(&self.config, mapping, whole(raw));
         (self.left, self.told) = (None, false);
         self.places.iter_mut().for_each(|place| place.seat = None);
+        self.count_inbox();
         self.inbox.clear();
         if let Some(card) = &mut self.card {
             card.measure(now, raw);
@@ -414,17 +416,8 @@ impl Node {
         self.drain();
     }
 
-    /// An exchange with `other` is complete, made without packets.
-    pub fn exchange(&mut self, exchange: &Exchange, other: &Node) {
-        let place = &mut self.places[exchange.peer.index()];
-        let who = Some((other.number as u32, other.run));
-        place.exchanged += 1;
-        if place.seat != who {
-            place.seat = who;
-            let Identity { node, boot, name, .. } = other.identity;
-            let address = address(other.number);
-            self.inbox.push(Event::Arrived(PeerIdentity { slot: exchange.peer, node, boot, name, address }));
-        }
+    /// An exchange is complete, made without packets.
+    pub fn exchange(&mut self, exchange: &Exchange) {
         self.inbox.push(Event::Exchanged(*exchange));
     }
 
@@ -516,13 +509,15 @@ impl Node {
     /// Exchanges finished with node `other`.
     #[must_use]
     pub fn exchanged_with(&self, other: usize) -> u64 {
-        self.peers.iter().position(|peer| *peer == other).map_or(0, |index| self.places[index].exchanged)
+        let Some(index) = self.peers.iter().position(|peer| *peer == other) else { return 0 };
+        let waiting = self.inbox.iter().filter(|event| self.is_new(event, index)).count();
+        self.places[index].exchanged + waiting as u64
     }
 
     /// Exchanges finished with anybody.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
-        self.places.iter().map(|place| place.exchanged).sum()
+        (0..self.peers.len()).map(|index| self.exchanged_with(self.peers[index])).sum()
     }
 
     /// Takes what the protocol has to tell into the inbox.
@@ -531,7 +526,7 @@ impl Node {
             match &event {
                 Event::Exchanged(exchange) => self.count(exchange.peer),
                 Event::Arrived(identity) => {
-                    let seat = (number(identity.address) as u32, identity.boot.0);
+                    let seat = (number(identity.address) as u32, identity.boot);
                     self.places[identity.slot.index()].seat = Some(seat);
                 }
                 Event::Silent(_) | Event::Returned(_) | Event::Left(_) => {}
@@ -540,11 +535,38 @@ impl Node {
         }
     }
 
+    /// Whether this waits in the inbox, is an exchange with the peer of this place, and has not been counted.
+    fn is_new(&self, event: &Event, place: usize) -> bool {
+        // A protocol's exchanges are counted as it tells of them.
+        self.speech.is_none() && matches!(event, Event::Exchanged(exchange) if exchange.peer.index() == place)
+    }
+
+    /// Counts what is in the inbox.
+    fn count_inbox(&mut self) {
+        for index in 0..self.places.len() {
+            let waiting = self.inbox.iter().filter(|event| self.is_new(event, index)).count();
+            self.places[index].exchanged += waiting as u64;
+        }
+    }
+
     /// Hands the inbox to the pipeline.
     fn take_in(&mut self) {
+        let direct = self.speech.is_none();
         for event in self.inbox.drain(..) {
             match event {
                 Event::Exchanged(exchange) => {
+                    if direct {
+                        let place = &mut self.places[exchange.peer.index()];
+                        place.exchanged += 1;
+                        let other = self.peers[exchange.peer.index()];
+                        let seat = Some((other as u32, exchange.boot));
+                        if place.seat != seat {
+                            place.seat = seat;
+                            let (slot, name, address) = (exchange.peer, identity(other, 0).name, address(other));
+                            let Exchange { node, boot, .. } = exchange;
+                            self.pipeline.arrived(&PeerIdentity { slot, node, boot, name, address });
+                        }
+                    }
                     let _taken = self.pipeline.on_exchange(&exchange);
                 }
                 Event::Arrived(identity) => self.pipeline.arrived(&identity),
