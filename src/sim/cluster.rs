@@ -538,6 +538,32 @@ mod tests {
     }
 
     #[test]
+    fn a_new_run_finds_what_the_scenario_says_that_the_old_one_left() {
+        let error_ns = |keeps: &str| {
+            let more = format!(
+                "[oscillator]\nfrequency_exact = '40ppm'\n[clock]\noffset = '0s'\n[[node]]\nnodes = [0]\n\
+                 role = 'reference'\noscillator = {{ frequency = '0', wander = 0.0 }}\n[[event]]\nkind = 'crash'\n\
+                 at = '20s'\nnodes = [0]\n[[event]]\nkind = 'crash'\nat = '20s'\nnodes = [1]\ndown = '10s'\n\
+                 offset = '1ms'\nkeeps = '{keeps}'\n"
+            );
+            let mut cluster = cluster(2, &more, 1);
+            cluster.run_until(50 * SECOND_NS);
+            let clock_ns = cluster.nodes[1].error_ns(50 * SECOND_NS) - 1e6;
+            let mapping = cluster.nodes[1].claim.mapping;
+            let raw = cluster.nodes[1].raw(50 * SECOND_NS);
+            let v_ns = mapping.virtual_at(super::super::clock::whole(raw)).nanos() - cluster.begins_ns - 50 * SECOND_NS;
+            (clock_ns, v_ns)
+        };
+        // Twenty seconds alone after coming back: at the oscillator's own rate that makes 800 us.
+        assert!((error_ns("nothing").0 - 800e3).abs() < 10e3, "{:?}", error_ns("nothing"));
+        assert!(error_ns("drift").0.abs() < 10e3, "{:?}", error_ns("drift"));
+        assert!(error_ns("rate").0.abs() < 10e3, "{:?}", error_ns("rate"));
+        // The clock is let be while nobody is heard, but V is what it was.
+        assert!(error_ns("mapping").1.abs() < 10_000, "{:?}", error_ns("mapping"));
+        assert!((error_ns("drift").1 - 1_000_000).abs() < 10_000, "{:?}", error_ns("drift"));
+    }
+
+    #[test]
     fn a_world_with_one_node_more_has_the_same_oscillators() {
         let (mut small, mut large) = (cluster(3, "", 9), cluster(4, "", 9));
         let at = 3 * SECOND_NS;

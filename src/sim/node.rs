@@ -552,7 +552,7 @@ impl Node {
     /// Hands the inbox to the pipeline.
     fn take_in(&mut self) {
         let direct = self.speech.is_none();
-        for event in self.inbox.drain(..) {
+        for event in &self.inbox {
             match event {
                 Event::Exchanged(exchange) => {
                     if direct {
@@ -563,18 +563,19 @@ impl Node {
                         if place.seat != seat {
                             place.seat = seat;
                             let (slot, name, address) = (exchange.peer, identity(other, 0).name, address(other));
-                            let Exchange { node, boot, .. } = exchange;
+                            let Exchange { node, boot, .. } = *exchange;
                             self.pipeline.arrived(&PeerIdentity { slot, node, boot, name, address });
                         }
                     }
-                    let _taken = self.pipeline.on_exchange(&exchange);
+                    let _taken = self.pipeline.on_exchange(exchange);
                 }
-                Event::Arrived(identity) => self.pipeline.arrived(&identity),
+                Event::Arrived(identity) => self.pipeline.arrived(identity),
                 // What the discipline thread does too: silence is told to people, and the pipeline sees it by itself.
                 Event::Silent(_) | Event::Returned(_) => {}
-                Event::Left(slot) => self.pipeline.left(slot),
+                Event::Left(slot) => self.pipeline.left(*slot),
             }
         }
+        self.inbox.clear();
     }
 
     fn count(&mut self, slot: PeerSlot) {
