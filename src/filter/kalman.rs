@@ -151,8 +151,8 @@ impl Bank {
         }
     }
 
-    /// The pair's q in 1/s: the top of a parabola through the best candidate and its neighbours. A node pools the scores
-    /// of all its edges instead; a test of one edge has no others.
+    /// The pair's q in 1/s: the top of a parabola through the best candidate and its neighbours. A node pools the
+    /// scores of all its edges instead; a test of one edge has no others.
     #[cfg(test)]
     fn wander(&self) -> f64 {
         if self.seen <= BANK_BELIEVED {

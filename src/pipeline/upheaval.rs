@@ -74,8 +74,8 @@ pub(super) struct Tear {
 }
 
 impl Tear {
-    /// The tear that `exchange` shows in an edge of which `known` is certain in its middle, if it shows one; the peer was
-    /// silent for `silence_ns` before it.
+    /// The tear that `exchange` shows in an edge of which `known` is certain in its middle, if it shows one; the peer
+    /// was silent for `silence_ns` before it.
     pub(super) fn between(known: &Hard, exchange: &Exchange, silence_ns: i64) -> Option<Tear> {
         let (began, at) = ends(exchange);
         // Within one exchange the two oscillators part by no more than this.

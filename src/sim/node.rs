@@ -299,7 +299,8 @@ impl Node {
         now + (self.tick_ns as f64 * self.tick_stream.unit()) as i64
     }
 
-    /// Takes stamps by one of `models` if they are alike, or adds its own to them: one copy is looked at for every packet.
+    /// Takes stamps by one of `models` if they are alike, or adds its own to them: one copy is looked at for every
+    /// packet.
     pub fn share(&mut self, models: &mut Vec<Arc<StampModel>>) {
         match models.iter().find(|other| **other == self.stamps) {
             Some(same) => self.stamps = Arc::clone(same),
