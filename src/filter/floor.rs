@@ -25,7 +25,7 @@ use model::{Models, View};
 use special::{exp, ln};
 
 use super::envelope::Envelope;
-use super::{EdgeFilter, Outcome, Pair, Scores, grain_ns};
+use super::{EdgeFilter, Hard, Outcome, Pair, Scores, grain_ns};
 use crate::flow::{Exchange, Relation, Span, StampClass};
 use crate::limits::OSCILLATOR_RATE_MAX;
 use crate::unit::RawTime;
@@ -401,7 +401,9 @@ impl Track {
         Span { low_ns: -(backward + within) - doubt_ns, high_ns: forward + within + doubt_ns }
     }
 
-    /// The pair's q in 1/s: the top of a parabola through the likeliest model and its neighbours.
+    /// The pair's q in 1/s: the top of a parabola through the likeliest model and its neighbours. A node pools the
+    /// scores of all its edges instead; a test of one edge has no others.
+    #[cfg(test)]
     fn wander(&self) -> f64 {
         if self.samples <= BELIEVED_AFTER {
             return WANDER_PRIOR;
@@ -563,8 +565,11 @@ impl EdgeFilter for Floor {
             delay_ns: 2.0 * f64::from(track.least_half),
             class: self.class,
             samples: track.samples,
-            pair_wander: track.wander(),
         })
+    }
+
+    fn hard(&self, at: RawTime) -> Option<Hard> {
+        self.track.as_ref().map(|track| Hard { base_ns: track.base_ns, span: track.envelope.carried(at) })
     }
 
     fn scores(&self) -> Scores<'_> {

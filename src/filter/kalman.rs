@@ -9,7 +9,7 @@
 
 use super::envelope::Envelope;
 use super::noise::Noise;
-use super::{EdgeFilter, Outcome, Pair, Scores, grain_ns, prior_var};
+use super::{EdgeFilter, Hard, Outcome, Pair, Scores, grain_ns, prior_var};
 use crate::flow::{Exchange, Relation, Span, StampClass};
 use crate::limits::OSCILLATOR_RATE_MAX;
 use crate::unit::RawTime;
@@ -34,6 +34,7 @@ const BANK: [f64; 8] = [1e-21, 1e-20, 1e-19, 1e-18, 1e-17, 1e-16, 1e-15, 1e-14];
 /// Where the bank starts: 1e-18.
 const BANK_START: usize = 3;
 /// Pair wander that is assumed until the bank has seen enough, 1/s: two ordinary crystals of 1e-9/sqrt(s).
+#[cfg(test)]
 const WANDER_PRIOR: f64 = 2e-18;
 /// Exchanges before the bank is scored (its filters are still finding the rate) and before it is believed.
 const BANK_SETTLING: u32 = 8;
@@ -150,7 +151,9 @@ impl Bank {
         }
     }
 
-    /// The pair's q in 1/s: the top of a parabola through the best candidate and its neighbours.
+    /// The pair's q in 1/s: the top of a parabola through the best candidate and its neighbours. A node pools the
+    /// scores of all its edges instead; a test of one edge has no others.
+    #[cfg(test)]
     fn wander(&self) -> f64 {
         if self.seen <= BANK_BELIEVED {
             return WANDER_PRIOR;
@@ -241,6 +244,12 @@ impl Kalman {
     #[must_use]
     pub fn new() -> Self {
         Kalman { track: None, noise: Noise::new(StampClass::User), class: StampClass::User, weaker: 0 }
+    }
+
+    /// The pair's q in 1/s as this edge alone finds it.
+    #[cfg(test)]
+    pub(super) fn wander(&self) -> f64 {
+        self.track.as_ref().map_or(WANDER_PRIOR, |track| track.bank.wander())
     }
 
     /// Starts the estimate from one exchange; the noise of the path is remembered.
@@ -376,8 +385,11 @@ impl EdgeFilter for Kalman {
             delay_ns: 2.0 * self.noise.floor_ns(),
             class: self.class,
             samples: track.samples,
-            pair_wander: track.bank.wander(),
         })
+    }
+
+    fn hard(&self, at: RawTime) -> Option<Hard> {
+        self.track.as_ref().map(|track| Hard { base_ns: track.base_ns, span: track.envelope.carried(at) })
     }
 
     fn scores(&self) -> Scores<'_> {

@@ -13,7 +13,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use crate::flow::{Exchange, Relation, StampClass};
+use crate::flow::{Exchange, Relation, Span, StampClass};
 use crate::unit::RawTime;
 
 pub use floor::Floor;
@@ -52,6 +52,15 @@ pub enum Outcome {
     Impossible,
 }
 
+/// What is certain of a relation: peer minus self lies within `span` of `base_ns`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hard {
+    /// Whole part, ns; that of [`Relation::base_ns`].
+    pub base_ns: i64,
+    /// That of [`Relation::hard`].
+    pub span: Span,
+}
+
 /// How well each process noise of a filter's bank explains the exchanges so far; what the nodes pool to learn the
 /// wander of their own oscillator.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +83,9 @@ pub trait EdgeFilter: Send {
     fn on_exchange(&mut self, exchange: &Exchange, pair: &Pair) -> Outcome;
     /// The relation carried on to the own raw time `at`; `None` before the first exchange.
     fn relation(&self, at: RawTime) -> Option<Relation>;
+    /// Of that relation the whole part and the hard interval only, which cost little: they are asked for at every
+    /// exchange.
+    fn hard(&self, at: RawTime) -> Option<Hard>;
     /// The scores of the filter's bank; empty slices if it has none.
     fn scores(&self) -> Scores<'_>;
     /// Forgets everything: another peer, or another run of the same, sits here now.

@@ -13,7 +13,7 @@
 //! exchange after a jump, one or two otherwise. About 3 KiB.
 
 use super::stream::{Line, RATE_PRIOR, Sample, Stream, bounded};
-use super::{EdgeFilter, Outcome, Pair, Scores};
+use super::{EdgeFilter, Hard, Outcome, Pair, Scores};
 use crate::flow::{Exchange, Relation};
 use crate::unit::RawTime;
 
@@ -218,6 +218,10 @@ impl EdgeFilter for Regressed {
 
     fn relation(&self, at: RawTime) -> Option<Relation> {
         self.stream.relation(at, self.line.as_ref()?, self.wander)
+    }
+
+    fn hard(&self, at: RawTime) -> Option<Hard> {
+        self.line.as_ref().and_then(|_| self.stream.hard(at))
     }
 
     fn scores(&self) -> Scores<'_> {

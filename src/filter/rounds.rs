@@ -8,7 +8,7 @@
 //! round. About 0.8 KiB; an exchange costs an insertion into a handful.
 
 use super::stream::{Line, Sample, Stream, bounded, known};
-use super::{EdgeFilter, Outcome, Pair, Scores};
+use super::{EdgeFilter, Hard, Outcome, Pair, Scores};
 use crate::flow::{Exchange, Relation};
 use crate::unit::RawTime;
 
@@ -155,6 +155,10 @@ impl EdgeFilter for Rounds {
 
     fn relation(&self, at: RawTime) -> Option<Relation> {
         self.stream.relation(at, self.line.as_ref()?, self.wander)
+    }
+
+    fn hard(&self, at: RawTime) -> Option<Hard> {
+        self.line.as_ref().and_then(|_| self.stream.hard(at))
     }
 
     fn scores(&self) -> Scores<'_> {

@@ -6,7 +6,7 @@
 
 use super::envelope::Envelope;
 use super::kalman::{relative, stamps_sum};
-use super::{Outcome, grain_ns, prior_var};
+use super::{Hard, Outcome, grain_ns, prior_var};
 use crate::flow::{Exchange, Relation, Span, StampClass};
 use crate::limits::OSCILLATOR_RATE_MAX;
 use crate::unit::RawTime;
@@ -194,6 +194,11 @@ impl Stream {
         Ok((Sample { t_s, offset_ns: (forward - backward) / 2.0, half_ns }, since_s))
     }
 
+    /// What is certain of the relation at `at`.
+    pub(super) fn hard(&self, at: RawTime) -> Option<Hard> {
+        self.track.as_ref().map(|track| Hard { base_ns: track.base_ns, span: track.envelope.carried(at) })
+    }
+
     /// The relation that a line at the newest sample stands for, carried to `at` under the wander `q` of the pair, 1/s.
     pub(super) fn relation(&self, at: RawTime, line: &Line, wander: f64) -> Option<Relation> {
         let track = self.track.as_ref()?;
@@ -218,7 +223,6 @@ impl Stream {
             delay_ns: 2.0 * self.floor_ns(),
             class: self.class,
             samples: track.samples,
-            pair_wander: wander,
         })
     }
 }

@@ -45,6 +45,4 @@ pub struct Relation {
     pub class: StampClass,
     /// Exchanges behind this estimate since the edge was last reset.
     pub samples: u32,
-    /// Process noise of the pair as this edge's likelihood finds it, q in 1/s; divide by two for one oscillator.
-    pub pair_wander: f64,
 }

@@ -156,7 +156,7 @@ impl Peer {
         if (0..=LATE_NS_MAX).contains(&behind_ns) {
             return; // a late one says nothing of the present
         }
-        let Some(known) = self.filter.relation(exchange.local_mid()) else { return };
+        let Some(known) = self.filter.hard(exchange.local_mid()) else { return };
         let silence_ns = -behind_ns;
         match Tear::between(&known, exchange, silence_ns) {
             Some(tear) => {

@@ -84,7 +84,6 @@ mod tests {
             delay_ns: 2e4,
             class: StampClass::Kernel,
             samples: 100,
-            pair_wander: 2e-18,
         };
         let through = |theirs: &Mapping, own: &Mapping| edge_ns + (theirs.offset_ns - own.offset_ns) as f64;
         steady.follow(&relation, (mapping(theirs_ns), mapping(own_ns)), now, through).1

@@ -17,7 +17,8 @@ use std::fmt;
 
 use super::Pipeline;
 use super::promise::Promise;
-use crate::flow::{Correction, Exchange, NodeState, Relation, Role};
+use crate::filter::Hard;
+use crate::flow::{Correction, Exchange, NodeState, Role};
 use crate::limits::OSCILLATOR_RATE_MAX;
 use crate::steering::{Happening, Mode};
 use crate::unit::{PeerSlot, RawTime};
@@ -73,18 +74,18 @@ pub(super) struct Tear {
 }
 
 impl Tear {
-    /// The tear that `exchange` shows in an edge known to be `relation` in its middle, if it shows one; the peer was
-    /// silent for `silence_ns` before it.
-    pub(super) fn between(relation: &Relation, exchange: &Exchange, silence_ns: i64) -> Option<Tear> {
+    /// The tear that `exchange` shows in an edge of which `known` is certain in its middle, if it shows one; the peer
+    /// was silent for `silence_ns` before it.
+    pub(super) fn between(known: &Hard, exchange: &Exchange, silence_ns: i64) -> Option<Tear> {
         let (began, at) = ends(exchange);
         // Within one exchange the two oscillators part by no more than this.
         let slack_ns = TEAR_NS_MIN + 2.0 * OSCILLATOR_RATE_MAX * at.since(began) as f64;
-        let high_ns = exchange.forward_ns().wrapping_sub(relation.base_ns) as f64;
-        let low_ns = exchange.backward_ns().wrapping_neg().wrapping_sub(relation.base_ns) as f64;
+        let high_ns = exchange.forward_ns().wrapping_sub(known.base_ns) as f64;
+        let low_ns = exchange.backward_ns().wrapping_neg().wrapping_sub(known.base_ns) as f64;
         if low_ns > high_ns + slack_ns {
             return None; // no honest pair of clocks produces it: the filter refuses it
         }
-        let (below_ns, above_ns) = (high_ns - relation.hard.low_ns, low_ns - relation.hard.high_ns);
+        let (below_ns, above_ns) = (high_ns - known.span.low_ns, low_ns - known.span.high_ns);
         let jump_ns = if below_ns < -slack_ns {
             below_ns
         } else if above_ns > slack_ns {

@@ -103,6 +103,8 @@ catalogue![
     "341-clock-set-back-1s-lan",
     "342-clock-fighter",
     "343-clock-set-too-far",
+    "344-restart-saved-mapping",
+    "345-reboot-drift-file",
     "401-liar-edge-4",
     "402-liars-edge-10",
     "403-liars-random-10",

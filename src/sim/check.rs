@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use toml::de::{DeTable, DeValue};
 
 use super::bounds::Bounds;
-use super::fault::{Attack, Event, Liar};
+use super::fault::{Attack, Event, Kept, Liar};
 use super::law::Law;
 use super::parts::{BurstSpec, ClockSpec, LimitsSpec, LinkSpec, OscillatorSpec, QueueSpec, StampSpec};
 use super::quantity::{Rate, Span};
@@ -477,10 +477,13 @@ fn event(key: &str, event: &Event, scenario: &Scenario, links: Option<&[(usize, 
         })
     };
     match event {
-        Event::Crash { down, offset, .. } => {
+        Event::Crash { down, offset, keeps, .. } => {
             down.map_or(Ok(()), |down| positive(at("down"), down))?;
             ensure(offset.is_none() || down.is_some(), at("offset"), || {
                 "is of the clock on coming back, and without down nobody comes back".into()
+            })?;
+            ensure(*keeps == Kept::Rate || down.is_some(), at("keeps"), || {
+                "is of the new run, and without down there is none".into()
             })?;
             span_in(at("offset"), offset.unwrap_or_default(), Span(-OFFSET_MAX.0)..=OFFSET_MAX)
         }

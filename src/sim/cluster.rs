@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use direct::Meeting;
 
-use super::fault::Event as Fault;
+use super::fault::{Event as Fault, Kept};
 use super::liar::Scene;
 use super::link::{Link, Path};
 use super::node::{Node, number};
@@ -95,9 +95,12 @@ impl Cluster {
         for peers in &mut adjacent {
             peers.sort_unstable();
         }
+        let mut models = Vec::new();
         let node = |n: usize| {
             let peers = adjacent[n].iter().map(|(peer, _)| *peer as usize).collect();
-            Node::new(scenario, n, peers, algorithm, seed)
+            let mut node = Node::new(scenario, n, peers, algorithm, seed);
+            node.share(&mut models);
+            node
         };
         let nodes: Vec<Node> = (0..spec.nodes).map(node).collect();
         let mut agenda = Agenda::new();
@@ -202,7 +205,7 @@ impl Cluster {
                     self.arrange_poll(from as usize);
                 }
             }
-            Event::Boot { node } => self.boot(node as usize),
+            Event::Boot { node } => self.boot(node as usize, Kept::Rate),
             Event::Meet { edge } => self.meet(edge),
             Event::Answer { edge } => self.answer(edge),
             Event::Finish { edge } => self.finish(edge),
@@ -210,9 +213,9 @@ impl Cluster {
         }
     }
 
-    fn boot(&mut self, n: usize) {
+    fn boot(&mut self, n: usize, keeps: Kept) {
         let now = self.agenda.now();
-        let first_tick = self.nodes[n].boot(now);
+        let first_tick = self.nodes[n].boot(now, keeps);
         let run = self.nodes[n].run;
         self.agenda.at(first_tick, Event::Tick { node: n as u32, run });
         self.nodes[n].poll_at = TrueNs::MAX;
@@ -364,7 +367,7 @@ impl Cluster {
         let now = self.agenda.now();
         let fault = self.faults[index].clone();
         match &fault {
-            Fault::Crash { nodes, offset, .. } => {
+            Fault::Crash { nodes, offset, keeps, .. } => {
                 for n in nodes {
                     let node = &mut self.nodes[*n];
                     if !over {
@@ -376,7 +379,7 @@ impl Cluster {
                         let (raw, rate) = (node.raw(now), node.clock.rate());
                         node.clock.command(raw, rate, wrong_ns.round() as i64);
                     }
-                    self.boot(*n);
+                    self.boot(*n, *keeps);
                 }
             }
             Fault::Partition { nodes, .. } => {
@@ -532,6 +535,32 @@ mod tests {
         assert!(before > 1e5 && after < 1e3, "{before} ns before, {after} ns after");
         // Eight exchanges a second and pair, and sixteen in the two seconds of the start burst.
         assert!((150..190).contains(&cluster.exchanges()), "{}", cluster.exchanges());
+    }
+
+    #[test]
+    fn a_new_run_finds_what_the_scenario_says_that_the_old_one_left() {
+        let error_ns = |keeps: &str| {
+            let more = format!(
+                "[oscillator]\nfrequency_exact = '40ppm'\n[clock]\noffset = '0s'\n[[node]]\nnodes = [0]\n\
+                 role = 'reference'\noscillator = {{ frequency = '0', wander = 0.0 }}\n[[event]]\nkind = 'crash'\n\
+                 at = '20s'\nnodes = [0]\n[[event]]\nkind = 'crash'\nat = '20s'\nnodes = [1]\ndown = '10s'\n\
+                 offset = '1ms'\nkeeps = '{keeps}'\n"
+            );
+            let mut cluster = cluster(2, &more, 1);
+            cluster.run_until(50 * SECOND_NS);
+            let clock_ns = cluster.nodes[1].error_ns(50 * SECOND_NS) - 1e6;
+            let mapping = cluster.nodes[1].claim.mapping;
+            let raw = cluster.nodes[1].raw(50 * SECOND_NS);
+            let v_ns = mapping.virtual_at(super::super::clock::whole(raw)).nanos() - cluster.begins_ns - 50 * SECOND_NS;
+            (clock_ns, v_ns)
+        };
+        // Twenty seconds alone after coming back: at the oscillator's own rate that makes 800 us.
+        assert!((error_ns("nothing").0 - 800e3).abs() < 10e3, "{:?}", error_ns("nothing"));
+        assert!(error_ns("drift").0.abs() < 10e3, "{:?}", error_ns("drift"));
+        assert!(error_ns("rate").0.abs() < 10e3, "{:?}", error_ns("rate"));
+        // The clock is let be while nobody is heard, but V is what it was.
+        assert!(error_ns("mapping").1.abs() < 10_000, "{:?}", error_ns("mapping"));
+        assert!((error_ns("drift").1 - 1_000_000).abs() < 10_000, "{:?}", error_ns("drift"));
     }
 
     #[test]

@@ -6,6 +6,21 @@ use serde::Deserialize;
 use super::quantity::{Rate, Span};
 use super::random::{Purpose, Stream};
 
+/// What a new run finds of the one before it, which steered its clock.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kept {
+    /// The machine has gone on, and its clock keeps the rate it was left with.
+    #[default]
+    Rate,
+    /// So has it here, and the mapping that the daemon saves every two seconds is there: V goes on by it.
+    Mapping,
+    /// The machine has booted anew and finds its drift file.
+    Drift,
+    /// It has booted anew and knows nothing: its clock runs at the oscillator's own rate.
+    Nothing,
+}
+
 /// Something that happens at a time.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -20,6 +35,9 @@ pub enum Event {
         down: Option<Span>,
         /// The error of their clocks when they come back; by default the clocks have gone on at their last rate.
         offset: Option<Span>,
+        /// What the new run finds of the old one.
+        #[serde(default)]
+        keeps: Kept,
     },
     /// Some nodes are cut off from all others until `until`.
     Partition {
@@ -210,7 +228,8 @@ impl Event {
                 // One that is away cannot die.
                 if back_at[n] <= now {
                     back_at[n] = now + down.0;
-                    unrolled.push(Event::Crash { at: Span(now), nodes: vec![n], down: Some(*down), offset: None });
+                    let (at, nodes, keeps) = (Span(now), vec![n], Kept::Rate);
+                    unrolled.push(Event::Crash { at, nodes, down: Some(*down), offset: None, keeps });
                 }
                 now += pause_ns * stream.exponential();
             }

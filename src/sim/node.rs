@@ -2,9 +2,11 @@
 //! taking stamps. It is told what happens and when; it knows neither links nor the other nodes.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 
 use super::card::Card;
 use super::clock::{SimClock, whole};
+use super::fault::Kept;
 use super::law::Law;
 use super::liar::Lying;
 use super::oscillator::{FineRaw, Oscillator};
@@ -16,13 +18,21 @@ use super::world::TrueNs;
 use crate::exchange::{Config, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Stamp, StampClass};
 use crate::pipeline::{Algorithm, Config as PipelineConfig, Limits, Pipeline, Upheaval};
-use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot};
+use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Identity, Keyring, Reject};
 
 /// What the daemon's system clock allows before it says that somebody else has moved it, ns.
 const MOVED_NS_MIN: f64 = 5_000.0;
 /// The same, for the rate (seconds per second).
 const RATE_STRAY_MAX: f64 = 1e-6;
+/// The daemon saves its mapping this often, ns ...
+const SAVED_EVERY_NS: i64 = 2_000_000_000;
+/// ... and finds one of no use that is older than this, ns.
+const SAVED_AGE_NS_MAX: i64 = 3_600_000_000_000;
+/// The last digit of a drift file (seconds per second).
+const DRIFT_GRAIN: f64 = 1e-12;
+/// Ways of taking stamps of which one copy is kept.
+const MODELS_SHARED: usize = 8;
 /// Two readings are apart by no more than so many standard deviations of one.
 const READING_SIGMAS: f64 = 8.0;
 
@@ -35,52 +45,59 @@ pub struct Speech {
     entropy: Stream,
 }
 
-/// A node.
+/// A node. What every packet touches stands first and side by side: in a cluster of thousands each of its cache lines
+/// comes from far away each time.
+#[repr(C, align(64))]
 pub struct Node {
-    /// Its number.
-    pub number: usize,
-    /// Its part.
-    pub role: Role,
-    /// Who it says it is.
-    pub identity: Identity,
+    /// Its oscillator.
+    pub oscillator: Oscillator,
+    /// Errors of its stamps.
+    pub stamp_stream: Stream,
+    /// How it takes stamps.
+    pub stamps: Arc<StampModel>,
+    /// The clock that takes them, if that is not the oscillator.
+    card: Option<Box<Card>>,
+    /// Which run of the daemon this is; events of earlier runs are dead.
+    pub run: u32,
     /// It holds a key that nobody else has, and so is alone.
     pub alone: bool,
     /// Its daemon runs.
     pub up: bool,
     /// Its machine is suspended.
     pub frozen: bool,
-    /// Which run of the daemon this is; events of earlier runs are dead.
-    pub run: u32,
-    /// When its protocol wants to be polled; the agenda holds an event for it.
-    pub poll_at: TrueNs,
-    /// How it lies, if it does.
-    pub lying: Option<Lying>,
-    /// How it speaks; `None` where exchanges are made without packets.
-    pub speech: Option<Box<Speech>>,
-    /// Its oscillator.
-    pub oscillator: Oscillator,
-    /// Its delivered clock.
-    pub clock: SimClock,
-    /// How it takes stamps.
-    pub stamps: StampModel,
-    /// The clock that takes them, if that is not the oscillator.
-    card: Option<Card>,
-    /// Errors of its stamps.
-    pub stamp_stream: Stream,
+    /// Its part.
+    pub role: Role,
     /// What it says of itself.
     pub claim: Claim,
+    /// What has happened since the last tick, as in the ring between the daemon's threads: the pipeline takes it in at
+    /// the next. So a node's peers are looked at together, once a tick, and not one of them for each exchange.
+    inbox: Vec<Event>,
+    /// Who it says it is.
+    pub identity: Identity,
+    /// Its number.
+    pub number: usize,
+    /// When its protocol wants to be polled; the agenda holds an event for it.
+    pub poll_at: TrueNs,
+    /// How it speaks; `None` where exchanges are made without packets.
+    pub speech: Option<Box<Speech>>,
+    /// Its delivered clock.
+    pub clock: SimClock,
+    /// How it lies, if it does.
+    pub lying: Option<Lying>,
     /// Ever left the state it started in.
     pub has_synced: bool,
+    has_tracked: bool,
+    /// The machine has told why the clock stands elsewhere: nobody has interfered.
+    told: bool,
     /// When it last rejected a peer, was out of track though it had been in it, or promised nothing; long ago if never.
     pub noticed_at: TrueNs,
     /// The guard has refused to move its clock any further, and that has ended it: the sentence.
     pub ended: Option<String>,
-    has_tracked: bool,
     pipeline: Pipeline,
     /// Where the last command let the clock go, and at what rate; `None` if none did.
     left: Option<(Reading, f64)>,
-    /// The machine has told why the clock stands elsewhere: nobody has interfered.
-    told: bool,
+    /// The mapping as it was last saved.
+    saved: Option<Mapping>,
     /// What clocks read when the world begins, ns.
     begins_ns: i64,
     tick_stream: Stream,
@@ -92,14 +109,17 @@ pub struct Node {
     capacity: usize,
     config: PipelineConfig,
     peers: Vec<usize>,
-    /// Who sits in each slot.
-    seats: Vec<Seat>,
-    /// Exchanges finished with each node of `peers`.
-    exchanged: Vec<u64>,
+    places: Vec<Place>,
 }
 
-/// Who sits in a slot: a node and its run, to know which links were used and who came back.
-type Seat = Option<(u32, u32)>;
+/// What is counted of a peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// Who sits in the slot of this number: a node and its run, to know which links were used and who came back.
+    seat: Option<(u32, BootId)>,
+    /// Exchanges finished with the node of this place in `peers`, and taken in.
+    exchanged: u64,
+}
 
 /// Where node `n` is reached.
 #[must_use]
@@ -172,8 +192,8 @@ impl Node {
             limits,
             ..PipelineConfig::new(identity.node)
         };
-        let card = stamps.card.as_ref().map(|card| card.build(raw_start_ns, seed, n));
-        let stamps = stamps.build();
+        let card = stamps.card.as_ref().map(|card| Box::new(card.build(raw_start_ns, seed, n)));
+        let stamps = Arc::new(stamps.build());
         let speech = (cluster.fidelity == Fidelity::Packets).then(|| {
             let keys = keyring(alone);
             let config = Config {
@@ -202,6 +222,7 @@ impl Node {
             pipeline: Pipeline::new(&config, mapping, mapping.epoch),
             left: None,
             told: false,
+            saved: None,
             oscillator,
             clock,
             stamps,
@@ -221,25 +242,41 @@ impl Node {
             rounds: cluster.rounds,
             capacity,
             config,
-            seats: vec![None; capacity],
-            exchanged: vec![0; peers.len()],
+            places: vec![Place::default(); capacity],
+            inbox: Vec::with_capacity(2 * capacity),
             peers,
         }
     }
 
-    /// The daemon starts: a fresh run that knows nothing but its clock. Returns when it ticks first.
-    pub fn boot(&mut self, now: TrueNs) -> TrueNs {
+    /// The daemon starts: a fresh run that knows its clock, and of the run before it what `keeps` says. Returns when it
+    /// ticks first.
+    pub fn boot(&mut self, now: TrueNs, keeps: Kept) -> TrueNs {
         let raw = self.oscillator.read(now);
         self.run += 1;
         self.up = true;
         self.identity = identity(self.number, self.run);
+        let found = self.saved.take();
+        let fresh = |saved: &Mapping| whole(raw).since(saved.epoch) <= SAVED_AGE_NS_MAX;
+        let resumed = found.filter(|saved| keeps == Kept::Mapping && fresh(saved));
+        let rate = match keeps {
+            Kept::Rate => self.clock.rate(),
+            Kept::Mapping => resumed.map_or(self.clock.rate(), |saved| saved.rate),
+            Kept::Drift => found.map_or(0.0, |saved| (saved.rate / DRIFT_GRAIN).round() * DRIFT_GRAIN),
+            Kept::Nothing => 0.0,
+        };
+        if keeps != Kept::Rate {
+            self.clock.command(raw, rate, 0);
+        }
         let clock = self.clock.read(raw);
         let start = crate::unit::VirtualTime::from_nanos(clock.nanos());
-        let mapping = Mapping::through(whole(raw), start, self.clock.rate());
+        let mapping = resumed.unwrap_or_else(|| Mapping::through(whole(raw), start, self.clock.rate()));
         self.claim = Claim::unset(mapping, self.role);
-        self.pipeline = Pipeline::new(&self.config, mapping, mapping.epoch);
+        self.config.resumed = resumed.is_some();
+        self.pipeline = Pipeline::new(&self.config, mapping, whole(raw));
         (self.left, self.told) = (None, false);
-        self.seats.fill(None);
+        self.places.iter_mut().for_each(|place| place.seat = None);
+        self.count_inbox();
+        self.inbox.clear();
         if let Some(card) = &mut self.card {
             card.measure(now, raw);
         }
@@ -260,6 +297,16 @@ impl Node {
             speech.protocol.set_roster(&roster, whole(raw), entropy);
         }
         now + (self.tick_ns as f64 * self.tick_stream.unit()) as i64
+    }
+
+    /// Takes stamps by one of `models` if they are alike, or adds its own to them: one copy is looked at for every
+    /// packet.
+    pub fn share(&mut self, models: &mut Vec<Arc<StampModel>>) {
+        match models.iter().find(|other| **other == self.stamps) {
+            Some(same) => self.stamps = Arc::clone(same),
+            None if models.len() < MODELS_SHARED => models.push(Arc::clone(&self.stamps)),
+            None => {}
+        }
     }
 
     /// The daemon dies.
@@ -370,18 +417,9 @@ impl Node {
         self.drain();
     }
 
-    /// An exchange with `other` is complete, made without packets.
-    pub fn exchange(&mut self, exchange: &Exchange, other: &Node) {
-        let seat = &mut self.seats[exchange.peer.index()];
-        let who = Some((other.number as u32, other.run));
-        if *seat != who {
-            *seat = who;
-            let Identity { node, boot, name, .. } = other.identity;
-            let address = address(other.number);
-            self.pipeline.arrived(&PeerIdentity { slot: exchange.peer, node, boot, name, address });
-        }
-        self.exchanged[exchange.peer.index()] += 1;
-        let _taken = self.pipeline.on_exchange(exchange);
+    /// An exchange is complete, made without packets.
+    pub fn exchange(&mut self, exchange: &Exchange) {
+        self.inbox.push(Event::Exchanged(*exchange));
     }
 
     /// The machine has been suspended for `length_ns` and knows it.
@@ -404,6 +442,7 @@ impl Node {
 
     /// One steering tick. Returns when the next is due.
     pub fn tick(&mut self, now: TrueNs) -> TrueNs {
+        self.take_in();
         let raw = self.oscillator.read(now);
         if let Some(card) = &mut self.card {
             card.measure(now, raw);
@@ -420,6 +459,7 @@ impl Node {
             (Reading { clock, ..reading }, self.clock.rate())
         });
         self.claim = tick.claim;
+        self.save(whole(raw));
         if let Some(refusal) = tick.refusal {
             // As the daemon ends: the clock is left with the best rate that is known.
             if let Some(farewell) = self.pipeline.farewell() {
@@ -439,6 +479,14 @@ impl Node {
         }
         let late_ns = self.tick_late.draw(&mut self.tick_stream).max(0.0) as i64;
         self.oscillator.foresee(raw.nanos + self.tick_ns, now) + late_ns
+    }
+
+    /// Saves what the next run may find, as often as the daemon does; only agreement is worth keeping.
+    fn save(&mut self, now: RawTime) {
+        let due = self.saved.is_none_or(|saved| now.since(saved.epoch) >= SAVED_EVERY_NS);
+        if due && self.claim.state == NodeState::Track {
+            self.saved = Some(self.claim.mapping);
+        }
     }
 
     /// The error of the delivered clock, ns, positive = ahead of true time.
@@ -462,37 +510,79 @@ impl Node {
     /// Exchanges finished with node `other`.
     #[must_use]
     pub fn exchanged_with(&self, other: usize) -> u64 {
-        self.peers.iter().position(|peer| *peer == other).map_or(0, |index| self.exchanged[index])
+        let Some(index) = self.peers.iter().position(|peer| *peer == other) else { return 0 };
+        let waiting = self.inbox.iter().filter(|event| self.is_new(event, index)).count();
+        self.places[index].exchanged + waiting as u64
     }
 
     /// Exchanges finished with anybody.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
-        self.exchanged.iter().sum()
+        (0..self.peers.len()).map(|index| self.exchanged_with(self.peers[index])).sum()
     }
 
+    /// Takes what the protocol has to tell into the inbox.
     fn drain(&mut self) {
         while let Some(event) = self.speech.as_mut().and_then(|speech| speech.protocol.next_event()) {
-            match event {
-                Event::Exchanged(exchange) => {
-                    self.count(exchange.peer);
-                    let _taken = self.pipeline.on_exchange(&exchange);
-                }
+            match &event {
+                Event::Exchanged(exchange) => self.count(exchange.peer),
                 Event::Arrived(identity) => {
-                    self.seats[identity.slot.index()] = Some((number(identity.address) as u32, identity.boot.0));
-                    self.pipeline.arrived(&identity);
+                    let seat = (number(identity.address) as u32, identity.boot);
+                    self.places[identity.slot.index()].seat = Some(seat);
                 }
-                // What the discipline thread does too: silence is told to people, and the pipeline sees it by itself.
-                Event::Silent(_) | Event::Returned(_) => {}
-                Event::Left(slot) => self.pipeline.left(slot),
+                Event::Silent(_) | Event::Returned(_) | Event::Left(_) => {}
             }
+            self.inbox.push(event);
         }
     }
 
+    /// Whether this waits in the inbox, is an exchange with the peer of this place, and has not been counted.
+    fn is_new(&self, event: &Event, place: usize) -> bool {
+        // A protocol's exchanges are counted as it tells of them.
+        self.speech.is_none() && matches!(event, Event::Exchanged(exchange) if exchange.peer.index() == place)
+    }
+
+    /// Counts what is in the inbox.
+    fn count_inbox(&mut self) {
+        for index in 0..self.places.len() {
+            let waiting = self.inbox.iter().filter(|event| self.is_new(event, index)).count();
+            self.places[index].exchanged += waiting as u64;
+        }
+    }
+
+    /// Hands the inbox to the pipeline.
+    fn take_in(&mut self) {
+        let direct = self.speech.is_none();
+        for event in &self.inbox {
+            match event {
+                Event::Exchanged(exchange) => {
+                    if direct {
+                        let place = &mut self.places[exchange.peer.index()];
+                        place.exchanged += 1;
+                        let other = self.peers[exchange.peer.index()];
+                        let seat = Some((other as u32, exchange.boot));
+                        if place.seat != seat {
+                            place.seat = seat;
+                            let (slot, name, address) = (exchange.peer, identity(other, 0).name, address(other));
+                            let Exchange { node, boot, .. } = *exchange;
+                            self.pipeline.arrived(&PeerIdentity { slot, node, boot, name, address });
+                        }
+                    }
+                    let _taken = self.pipeline.on_exchange(exchange);
+                }
+                Event::Arrived(identity) => self.pipeline.arrived(identity),
+                // What the discipline thread does too: silence is told to people, and the pipeline sees it by itself.
+                Event::Silent(_) | Event::Returned(_) => {}
+                Event::Left(slot) => self.pipeline.left(*slot),
+            }
+        }
+        self.inbox.clear();
+    }
+
     fn count(&mut self, slot: PeerSlot) {
-        let peer = self.seats[slot.index()];
-        if let Some(index) = self.peers.iter().position(|p| peer.is_some_and(|(peer, _)| *p == peer as usize)) {
-            self.exchanged[index] += 1;
+        let seat = self.places[slot.index()].seat;
+        if let Some(index) = self.peers.iter().position(|p| seat.is_some_and(|(peer, _)| *p == peer as usize)) {
+            self.places[index].exchanged += 1;
         }
     }
 }

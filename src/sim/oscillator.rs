@@ -57,23 +57,25 @@ impl FineRaw {
 
 /// A free-running oscillator. May be read at any time not before the last reading's cell.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Oscillator {
-    quality: Quality,
-    stream: Stream,
-    cell_ns: i64,
+    // What every reading needs first: one cache line.
     /// End of the present cell, where the next piece is drawn.
     cell_end: TrueNs,
+    cell_ns: i64,
     /// Where the present straight piece begins.
     anchor: TrueNs,
     raw: FineRaw,
     /// Rate of the present piece against true time.
     slope: f64,
+    stopped: bool,
+    quality: Quality,
+    stream: Stream,
     /// What the random pieces add to the slope until the cell's end; jumps of frequency add to the rest.
     walk: f64,
     flicker: [f64; 4],
     phase: f64,
     warming: Vec<Warming>,
-    stopped: bool,
 }
 
 /// A frequency that changes by `change` with a time constant: a step of temperature reaching the crystal.

@@ -79,6 +79,7 @@ pub struct Scorer {
     pairs: Vec<(usize, usize)>,
     errors: Vec<f64>,
     counted: Vec<bool>,
+    words: Vec<Word>,
     square_sum: f64,
     square_count: f64,
     max_ns: f64,
@@ -94,6 +95,17 @@ pub struct Scorer {
     drift_windows: [Slope; 2],
     block: Block,
     worst_block: [f64; 2],
+}
+
+/// What a node says of itself, copied once a sample: the nodes themselves lie far apart in memory, and a large cluster
+/// has thousands of links to be looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Word {
+    sigma_ns: f64,
+    bound_ns: f64,
+    /// It is a reference: right by definition.
+    refers: bool,
+    holds_over: bool,
 }
 
 /// A least-squares line.
@@ -166,6 +178,7 @@ impl Scorer {
             pairs: pairs(count, seed),
             errors: vec![0.0; count],
             counted: vec![false; count],
+            words: vec![Word::default(); count],
             square_sum: 0.0,
             square_count: 0.0,
             max_ns: 0.0,
@@ -196,8 +209,15 @@ impl Scorer {
             self.raw_origins = cluster.nodes.iter_mut().map(|n| n.clock_minus_raw_ns(now, 0) as i64).collect();
         }
         for n in 0..cluster.nodes.len() {
-            self.errors[n] = cluster.nodes[n].error_ns(now);
-            let here = cluster.nodes[n].is_awake() && cluster.is_judged(n);
+            let node = &mut cluster.nodes[n];
+            self.errors[n] = node.error_ns(now);
+            self.words[n] = Word {
+                sigma_ns: f64::from(node.claim.sigma_ns),
+                bound_ns: f64::from(node.claim.bound_ns),
+                refers: node.role == Role::Reference,
+                holds_over: node.claim.state == NodeState::Holdover,
+            };
+            let here = node.is_awake() && cluster.is_judged(n);
             self.counted[n] = here && !self.away[n].iter().any(|(from, until)| (*from..*until).contains(&now));
         }
         let counted = || self.errors.iter().zip(&self.counted).filter(|(_, counted)| **counted).map(|(e, _)| *e);
@@ -217,7 +237,7 @@ impl Scorer {
                 self.note_sigma(cluster);
             }
         }
-        self.note_truth(cluster, now);
+        self.note_truth(now);
         self.note_promises(cluster);
         self.note_drift(cluster, now);
         self.note_disturbance(now);
@@ -243,11 +263,9 @@ impl Scorer {
     /// Error over sigma is asked of pairs: two clocks are as far apart as both their sigmas together say. (Against the
     /// mean of all, one bad clock moves the mean, and every good one looks wrong.) References are right by definition.
     fn note_sigma(&mut self, cluster: &Cluster) {
-        let led = cluster.nodes.iter().position(|node| node.role == Role::Reference && node.is_awake());
-        let sigma_ns = |n: usize| {
-            let node = &cluster.nodes[n];
-            if node.role == Role::Reference { 0.0 } else { f64::from(node.claim.sigma_ns) }
-        };
+        let mut words = self.words.iter().enumerate();
+        let led = words.position(|(n, word)| word.refers && cluster.nodes[n].is_awake());
+        let sigma_ns = |n: usize| if self.words[n].refers { 0.0 } else { self.words[n].sigma_ns };
         let mut note = |a: usize, b: usize| {
             let both_ns = sigma_ns(a).hypot(sigma_ns(b));
             if both_ns.is_finite() && both_ns > 0.0 {
@@ -262,10 +280,9 @@ impl Scorer {
                 self.pairs.iter().filter(counted).for_each(|(a, b)| note(*a, *b));
             }
         }
-        for (_, node) in cluster.nodes.iter().enumerate().filter(|(n, _)| self.counted[*n]) {
-            let bound_ns = f64::from(node.claim.bound_ns);
-            if bound_ns.is_finite() {
-                self.bound_sum += bound_ns;
+        for (word, _) in self.words.iter().zip(&self.counted).filter(|(_, counted)| **counted) {
+            if word.bound_ns.is_finite() {
+                self.bound_sum += word.bound_ns;
                 self.bound_count += 1.0;
             }
         }
@@ -273,32 +290,28 @@ impl Scorer {
 
     /// What followers are off the truth; and while they have lost their references, whether they are within what they
     /// promise of where the references' clocks are now.
-    fn note_truth(&mut self, cluster: &Cluster, now: TrueNs) {
-        let led_by = |n: &usize| cluster.nodes[*n].role == Role::Reference;
+    fn note_truth(&mut self, now: TrueNs) {
+        let led_by = |n: &usize| self.words[*n].refers;
         let references: Vec<f64> = (0..self.errors.len()).filter(led_by).map(|n| self.errors[n]).collect();
-        for (n, node) in cluster.nodes.iter().enumerate().filter(|(n, _)| self.counted[*n]) {
-            if node.role == Role::Reference {
-                continue;
-            }
+        for (n, word) in self.words.iter().enumerate().filter(|(n, word)| self.counted[*n] && !word.refers) {
             if now >= self.measured_from {
                 let error_ns = self.errors[n].abs();
                 self.error_max_ns = Some(self.error_max_ns.map_or(error_ns, |max| max.max(error_ns)));
             }
-            let bound_ns = f64::from(node.claim.bound_ns);
-            let broken = |reference_ns: &f64| (self.errors[n] - reference_ns).abs() > bound_ns;
-            if node.claim.state == NodeState::Holdover && references.iter().any(broken) {
+            let broken = |reference_ns: &f64| (self.errors[n] - reference_ns).abs() > word.bound_ns;
+            if word.holds_over && references.iter().any(broken) {
                 self.violations += 1;
             }
         }
     }
 
     fn note_promises(&mut self, cluster: &Cluster) {
-        let refers = |n: &usize| cluster.nodes[*n].role == Role::Reference;
+        let refers = |n: &usize| self.words[*n].refers;
         for (a, b) in cluster.edges() {
             // References are right by definition and promise nothing of each other.
             if self.counted[*a] && self.counted[*b] && !(refers(a) && refers(b)) {
                 let apart_ns = (self.errors[*a] - self.errors[*b]).abs();
-                let bounds_ns = [a, b].map(|n| f64::from(cluster.nodes[*n].claim.bound_ns));
+                let bounds_ns = [a, b].map(|n| self.words[*n].bound_ns);
                 // A promise leaves out as many peers as may lie, and a reference speaks of the truth and not of its
                 // peers: a pair breaks its promises if neither end's bound covers it. Infinite bounds promise nothing.
                 if apart_ns > bounds_ns[0].max(bounds_ns[1]) {
@@ -325,6 +338,9 @@ impl Scorer {
     }
 
     fn note_disturbance(&mut self, now: TrueNs) {
+        if self.first_event.is_none() && self.returned_at.iter().all(Option::is_none) {
+            return;
+        }
         let quiet = |n: &usize| self.counted[*n] && !self.disturbed[*n];
         let quiet: Vec<usize> = (0..self.errors.len()).filter(quiet).collect();
         if quiet.is_empty() {

@@ -147,11 +147,11 @@ impl Cluster {
             };
             let said = asker.claim;
             if answerer.run == runs[1 - speaker] {
-                asker.exchange(&exchange, answerer);
+                asker.exchange(&exchange);
                 if told && answerer.is_awake() {
                     let peer = PeerSlot(slots[1 - speaker]);
                     let (node, boot) = (asker.identity.node, asker.identity.boot);
-                    answerer.exchange(&exchange.mirrored(peer, node, boot, said), asker);
+                    answerer.exchange(&exchange.mirrored(peer, node, boot, said));
                 }
             }
         }

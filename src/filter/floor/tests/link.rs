@@ -1,7 +1,7 @@
 //! One link between two free-running clocks, for the tests and tables of the floor filter: a perfect one and one that
 //! wanders, packets that queue, stamps that round. Deterministic: one seed, one run. Tests only.
 
-use crate::filter::{EdgeFilter, Outcome, Pair};
+use crate::filter::{EdgeFilter, Floor, Kalman, Outcome, Pair};
 use crate::flow::{Claim, Exchange, Mapping, Role, StampClass};
 use crate::unit::{BootId, NodeId, PeerSlot, RawTime};
 
@@ -311,9 +311,27 @@ impl Score {
     }
 }
 
+/// Filters that find how much a pair wanders from one edge alone.
+pub(super) trait Finds {
+    /// q of the pair, 1/s, after at least one exchange.
+    fn wander(&self) -> f64;
+}
+
+impl Finds for Floor {
+    fn wander(&self) -> f64 {
+        self.track.as_ref().expect("an exchange was made").wander()
+    }
+}
+
+impl Finds for Kalman {
+    fn wander(&self) -> f64 {
+        Kalman::wander(self)
+    }
+}
+
 /// Runs a filter over a link. The pair's wander is fed back as the nodes would agree on it, every 4 seconds. `each`
 /// sees the filter after every exchange, with the truth at its middle and whether it counts.
-pub(super) fn run<F: EdgeFilter>(run: Run, filter: &mut F, mut each: impl FnMut(&F, f64, bool)) -> Score {
+pub(super) fn run<F: EdgeFilter + Finds>(run: Run, filter: &mut F, mut each: impl FnMut(&F, f64, bool)) -> Score {
     let mut link = Link::new(run);
     let mut pair = Pair { boost: (run.alive / 2.0).max(1.0), wander: 2e-18, alive: run.alive };
     let (mut score, mut agreed_s) = (Score::default(), 0.0);
@@ -340,7 +358,7 @@ pub(super) fn run<F: EdgeFilter>(run: Run, filter: &mut F, mut each: impl FnMut(
         each(filter, truth, counts);
         if now_s - agreed_s > 4.0 {
             agreed_s = now_s;
-            pair.wander = relation.pair_wander;
+            pair.wander = filter.wander();
         }
     }
     score
