@@ -86,6 +86,7 @@ fn waitsync_prints_what_its_schema_promises_however_it_ends() {
         ("never", 2, ["--timeout=60s", "--socket", &at(&node)]),
         ("never", 2, ["--accept-virtual", "--socket", &at(&observer)]),
         ("never", 2, ["--timeout=60s", "--runtime-dir", empty.path().to_str().unwrap()]),
+        ("timeout", 1, ["--wait-for-daemon", "--runtime-dir", empty.path().to_str().unwrap()]),
     ] {
         let timeout = if outcome == "timeout" { &["--bound=1ns", "--timeout=300ms"][..] } else { &[] };
         let (text, ended) = ended(&[&["waitsync", "--json"], &words[..], timeout].concat());

@@ -70,6 +70,8 @@ fn the_unit_is_notified_watched_and_takes_only_the_powers_it_needs() {
     assert!(text.lines().all(|line| line != "PrivateUsers=yes" && line != "ProtectClock=yes"), "it steers the clock");
     let wait = fs::read_to_string(packaging().join("llts-wait.service")).unwrap();
     assert!(wait.contains("\nBefore=time-sync.target\n") && wait.contains(" waitsync "));
+    assert!(wait.contains("--wait-for-daemon"), "a first start may fail for a reason that passes");
+    assert!(!wait.contains("\nRequires="), "a restart of llts would end whatever requires time-sync.target");
     // Or the target is reached though nobody promises anything.
     assert!(wait.contains("\nRequiredBy=time-sync.target\n") && !wait.contains("--accept-virtual"));
 }

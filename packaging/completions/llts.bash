@@ -1231,7 +1231,7 @@ _llts() {
             return 0
             ;;
         llts__subcmd__waitsync)
-            opts="-h --bound --timeout --accept-virtual --json --socket --runtime-dir --help"
+            opts="-h --bound --timeout --accept-virtual --wait-for-daemon --json --socket --runtime-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -193,6 +193,7 @@ complete -c llts -n "__fish_llts_using_subcommand waitsync" -l timeout -d 'For h
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l socket -d 'The node\'s status socket [default: the only one in the runtime folder]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l runtime-dir -d 'Folder to look for status sockets in [default: that of this user, then that of the system]' -r -F
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l accept-virtual -d 'Take the word of a node with a virtual clock too: its bound says nothing of the clock that programs read'
+complete -c llts -n "__fish_llts_using_subcommand waitsync" -l wait-for-daemon -d 'Wait for a daemon that is not running too, as while a machine boots'
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -l json -d 'Print one JSON object'
 complete -c llts -n "__fish_llts_using_subcommand waitsync" -s h -l help -d 'Print help'
 complete -c llts -n "__fish_llts_using_subcommand release-clock" -l drift-file -d 'Where the node keeps the oscillator\'s drift [default: drift in the state folder]' -r -F

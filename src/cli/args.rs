@@ -333,6 +333,9 @@ pub(super) struct WaitsyncArgs {
     /// Take the word of a node with a virtual clock too: its bound says nothing of the clock that programs read
     #[arg(long)]
     pub accept_virtual: bool,
+    /// Wait for a daemon that is not running too, as while a machine boots
+    #[arg(long)]
+    pub wait_for_daemon: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -75,16 +75,38 @@ pub(super) fn waitsync(args: &WaitsyncArgs) -> Result<(), Failure> {
     }
 }
 
+/// Why nothing is known of the node at this moment.
+#[derive(Debug, thiserror::Error)]
+enum Unasked {
+    /// None is running, or several are; as a sentence.
+    #[error("{0}")]
+    NoSocket(String),
+    /// It did not answer.
+    #[error("{0}")]
+    Ask(ask::AskError),
+}
+
+impl Unasked {
+    /// There is nobody to ask.
+    fn is_nobody(&self) -> bool {
+        match self {
+            Unasked::NoSocket(_) => true,
+            Unasked::Ask(ask::AskError::Nobody { error, .. }) => error.kind() == ErrorKind::NotFound,
+            Unasked::Ask(_) => false,
+        }
+    }
+}
+
 /// How it ended, in a word and in a sentence; `last` is what the node said last.
 fn wait(args: &WaitsyncArgs, began: Instant, last: &mut Option<Status>) -> (&'static str, String) {
     let patience = Duration::from_nanos(args.timeout.unsigned_abs());
-    // No daemon, or several, will not change by waiting: whoever starts the node waits for it to say that it is up.
-    let socket = match args.node.socket() {
-        Ok(socket) => socket,
-        Err(failure) => return ("never", failure.sentence()),
-    };
+    let mut found = args.node.socket();
     loop {
-        let now = match ask::status(&socket, status::PATIENCE) {
+        let asked = match &found {
+            Ok(socket) => ask::status(socket, status::PATIENCE).map_err(Unasked::Ask),
+            Err(failure) => Err(Unasked::NoSocket(failure.sentence())),
+        };
+        let now = match asked {
             Ok((_, status)) => {
                 let status = last.insert(status);
                 let bound = span_text(status.bound_ns);
@@ -98,14 +120,18 @@ fn wait(args: &WaitsyncArgs, began: Instant, last: &mut Option<Status>) -> (&'st
                     Outlook::Waiting => format!("state {}, bound {bound}", status.state),
                 }
             }
-            Err(error @ ask::AskError::Unclear { .. }) => return ("never", error.to_string()),
-            // As where no socket is named and none is found: whoever starts a node waits for it to say that it is up.
-            Err(ask::AskError::Nobody { path, error }) if last.is_none() && error.kind() == ErrorKind::NotFound => {
-                return ("never", ask::AskError::Nobody { path, error }.to_string());
+            Err(Unasked::Ask(error @ ask::AskError::Unclear { .. })) => return ("never", error.to_string()),
+            // No daemon, or several, will not change by waiting: whoever starts the node waits for it to say that it is
+            // up. Unless its first start may have failed for a reason that passes, as while a machine boots.
+            Err(unasked) if !args.wait_for_daemon && last.is_none() && unasked.is_nobody() => {
+                return ("never", unasked.to_string());
             }
             // It may be starting again.
-            Err(error) => error.to_string(),
+            Err(unasked) => unasked.to_string(),
         };
+        if found.is_err() {
+            found = args.node.socket();
+        }
         if began.elapsed() >= patience {
             let (wanted, patience) = (span_text(Some(args.bound as f64)), span_text(Some(args.timeout as f64)));
             return ("timeout", format!("no bound of {wanted} within {patience}: {now}; `llts peers` says why"));

@@ -38,6 +38,8 @@ const SETTLED_S: f64 = 60.0;
 /// How much of a drag the anchor takes back in the time that drifts look back: up to a quarter it settles without
 /// swinging.
 const ANCHOR: f64 = 0.2;
+/// The same where no liar is tolerated and none can drag: what the first minute has moved is taken back gently.
+const ANCHOR_ALONE: f64 = 0.05;
 
 /// The raw-clock ensemble.
 #[derive(Debug)]
@@ -127,9 +129,10 @@ impl Consensus for Rce {
             let slowly = left.clamp(-noise, noise);
             share * slowly + (left - slowly)
         });
+        let anchor = if view.faults > 0 { ANCHOR } else { ANCHOR_ALONE };
         Verdict {
             phase_ns: phase.value - view.own_moved_ns,
-            rate: rate - (ANCHOR * dt_s / view.drift_memory_s).min(ANCHOR) * drag(view),
+            rate: rate - anchor * (dt_s / view.drift_memory_s).min(1.0) * drag(view),
             sigma_ns: phase.sigma,
             used: (view.voices.len() - phase.rejected.count_ones() as usize) as u16,
             rejected: phase.rejected,

@@ -61,25 +61,32 @@ pub enum DirError {
 }
 
 impl Dirs {
-    /// The folders of the user this process runs as: `/run/llts` and `/var/lib/llts` for root, the user's own otherwise
-    /// (XDG Base Directory Specification; a relative path in such a variable counts as none, as it demands).
+    /// The folders of the user this process runs as: `/run/llts` and `/var/lib/llts` for root and for the user that
+    /// they were made for, as by the packaged unit; the user's own otherwise (XDG Base Directory Specification; a
+    /// relative path in such a variable counts as none, as it demands).
     #[must_use]
     pub fn of_this_user() -> Self {
-        Self::choose(geteuid(), &|name| std::env::var_os(name))
+        Self::choose(geteuid(), &|name| std::env::var_os(name), &|path| is_of_this_user(path))
     }
 
-    fn choose(user: Uid, variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        if user.is_root() {
-            return Dirs { runtime: "/run/llts".into(), state: "/var/lib/llts".into() };
-        }
+    fn choose(user: Uid, variable: &dyn Fn(&str) -> Option<OsString>, made_for: &dyn Fn(&Path) -> bool) -> Self {
         let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let runtime = folder("XDG_RUNTIME_DIR")
             .map_or_else(|| PathBuf::from(format!("/tmp/llts-{user}")), |dir| dir.join("llts"));
         let state = folder("XDG_STATE_HOME")
             .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
             .map_or_else(|| runtime.join("state"), |dir| dir.join("llts"));
-        Dirs { runtime, state }
+        let system = |path: &str, own: PathBuf| {
+            if user.is_root() || made_for(Path::new(path)) { PathBuf::from(path) } else { own }
+        };
+        Dirs { runtime: system("/run/llts", runtime), state: system("/var/lib/llts", state) }
     }
+}
+
+/// Whether a folder of the system is there for this process's user to keep its things in.
+#[must_use]
+pub fn is_of_this_user(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw())
 }
 
 /// Makes the folder `path`, and those above it, open to this user alone (0700), or checks the one that is there: a real
@@ -167,9 +174,12 @@ mod tests {
             (user, &[("XDG_RUNTIME_DIR", "run"), ("HOME", "")], "/tmp/llts-1000", "/tmp/llts-1000/state"),
         ] {
             let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
-            let dirs = Dirs::choose(who, &variable);
+            let dirs = Dirs::choose(who, &variable, &|_| false);
             assert_eq!((dirs.runtime, dirs.state), (runtime.into(), state.into()));
         }
+        let service = Dirs::choose(user, &|_| None, &|path| path == Path::new("/var/lib/llts"));
+        assert_eq!(service.state, Path::new("/var/lib/llts"), "the unit makes it for its user");
+        assert_eq!(service.runtime, Path::new("/tmp/llts-1000"));
     }
 
     #[test]

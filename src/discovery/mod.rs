@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-pub use dirs::{DirError, Dirs, examine_dir, prepare_dir, prepare_dir_for};
+pub use dirs::{DirError, Dirs, examine_dir, is_of_this_user, prepare_dir, prepare_dir_for};
 pub use local::LocalError;
 pub use local_key::{LOCAL_KEY_ID, LocalKeyError, load_or_create_local_key, local_key_path};
 pub use names::{PeerNameError, StaticPeer};
@@ -187,6 +187,12 @@ impl Discovery {
         }
         self.offered = offered;
         changes
+    }
+
+    /// Peers that the user named and that have no address, because their names do not resolve.
+    #[must_use]
+    pub fn unresolved(&self) -> Vec<String> {
+        self.names.unresolved().collect()
     }
 
     /// When [`Discovery::poll`] wants to be called at the latest, on the clock that it is given; `i64::MAX` is never.

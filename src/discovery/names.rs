@@ -280,6 +280,11 @@ impl Names {
         }
     }
 
+    /// Peers that have no address, because their names do not resolve.
+    pub(super) fn unresolved(&self) -> impl Iterator<Item = String> {
+        self.entries.iter().filter(|entry| entry.complained && entry.addresses.is_empty()).map(|e| e.peer.to_string())
+    }
+
     pub(super) fn candidates(&self) -> impl Iterator<Item = Candidate> {
         self.entries.iter().flat_map(|entry| {
             entry.addresses.iter().map(|address| Candidate {
@@ -497,6 +502,7 @@ mod tests {
         let (found, told) = look(&mut names, UNRESOLVED_INTERVAL_NS);
         assert!(found.is_empty() && told.len() == 1 && told[0].contains("db1:5") && told[0].contains("no such host"));
         assert_eq!(look(&mut names, UNRESOLVED_INTERVAL_NS), (vec![], vec![]));
+        assert_eq!(names.unresolved().collect::<Vec<_>>(), ["db1:5"], "to be shown");
         set(&["127.0.0.2:5", "[::1]:5", "127.0.0.2:5"]);
         let (found, told) = look(&mut names, RESOLVED_INTERVAL_NS);
         assert_eq!(found, ["127.0.0.2:5"], "IPv6 cannot be reached from an IPv4 socket");
@@ -506,6 +512,7 @@ mod tests {
         *answer.lock().unwrap() = Err(io::Error::other("server down"));
         let (found, told) = look(&mut names, UNRESOLVED_INTERVAL_NS);
         assert_eq!((found.len(), told.len()), (2, 1), "what is known is kept");
+        assert_eq!(names.unresolved().count(), 0, "it has addresses to be looked for at");
         set(&["[::1]:5"]);
         let (found, told) = look(&mut names, UNRESOLVED_INTERVAL_NS);
         assert_eq!((found.len(), told.len()), (2, 0), "still not resolved, and said already");

@@ -49,8 +49,16 @@ pub(super) struct Answers {
     began_ns: i64,
     node: SeqReader<NodeSnapshot>,
     hot: SeqReader<HotReport>,
+    listed: Listed,
+}
+
+/// Whom this node looks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listed {
     /// Addresses that are probed, with what the user or an announcement calls them.
-    listed: BTreeMap<SocketAddr, String>,
+    pub addresses: BTreeMap<SocketAddr, String>,
+    /// What the user named and what has no address, because its name does not resolve.
+    pub unresolved: Vec<String>,
 }
 
 impl Answers {
@@ -63,11 +71,11 @@ impl Answers {
         hot: SeqReader<HotReport>,
     ) -> Self {
         let began_ns = monotonic_now();
-        Answers { settings: settings.clone(), constants, began_ns, node, hot, listed: BTreeMap::new() }
+        Answers { settings: settings.clone(), constants, began_ns, node, hot, listed: Listed::default() }
     }
 
-    /// The addresses that are probed from now on.
-    pub fn set_listed(&mut self, listed: &BTreeMap<SocketAddr, String>) {
+    /// Whom this node looks for from now on.
+    pub fn set_listed(&mut self, listed: &Listed) {
         self.listed.clone_from(listed);
     }
 
@@ -178,6 +186,7 @@ impl Answers {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: (monotonic_now() - self.began_ns) as f64 * 1e-9,
             peers: self.peers(&snapshot),
+            unresolved: self.listed.unresolved.clone(),
             counters: self.counters(&snapshot),
         }
     }
@@ -185,7 +194,7 @@ impl Answers {
     fn peers(&self, snapshot: &NodeSnapshot) -> Vec<PeerStatus> {
         let mut peers: Vec<PeerStatus> = snapshot.pipeline.peers().map(|view| peer(view, snapshot)).collect();
         let known: Vec<SocketAddr> = peers.iter().map(|p| p.address).collect();
-        let unheard = self.listed.iter().filter(|(address, _)| !known.contains(address));
+        let unheard = self.listed.addresses.iter().filter(|(address, _)| !known.contains(address));
         peers.extend(unheard.map(|(address, label)| PeerStatus {
             name: label.clone(),
             address: *address,

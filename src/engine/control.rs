@@ -1,9 +1,7 @@
 //! The control thread: signals, the status socket, discovery, logs and files. Everything slow lives here, and nothing
 //! here can hold up the other two threads.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use tracing::{Level, error, info, warn};
 
-use super::answers::Answers;
+use super::answers::{Answers, Listed};
 use super::discipline::DisciplineEnd;
 use super::endpoint::Endpoint;
 use super::keeper::Keeper;
@@ -75,7 +73,7 @@ pub(super) struct Control {
     /// Descriptors of discovery that wake this thread.
     watched: Vec<RawFd>,
     lines: Lines,
-    addresses: BTreeMap<SocketAddr, String>,
+    listed: Listed,
     endpoint: Option<Endpoint>,
     recollection: Recollection,
     service: Service,
@@ -171,7 +169,7 @@ impl Control {
             reloading,
             watched: Vec::new(),
             lines,
-            addresses: BTreeMap::new(),
+            listed: Listed::default(),
             endpoint,
             recollection: Recollection::new(monotonic_now()),
             service,
@@ -294,28 +292,37 @@ impl Control {
         for message in changes.messages {
             warn!("{message}");
         }
+        let unresolved = self.discovery.unresolved();
+        if unresolved != self.listed.unresolved {
+            self.listed.unresolved = unresolved;
+            self.tell_listed();
+        }
         if changes.added.is_empty() && changes.removed.is_empty() {
             return;
         }
         for candidate in changes.removed {
             info!("no longer looking for a peer at {} ({})", candidate.address, candidate.label);
-            self.addresses.remove(&candidate.address);
+            self.listed.addresses.remove(&candidate.address);
         }
         for candidate in changes.added {
-            if self.addresses.insert(candidate.address, candidate.label.clone()).is_none() {
+            if self.listed.addresses.insert(candidate.address, candidate.label.clone()).is_none() {
                 info!("looking for a peer at {} ({})", candidate.address, candidate.label);
             }
         }
-        let (roster, left_over) = Roster::new(self.addresses.keys().copied());
+        let (roster, left_over) = Roster::new(self.listed.addresses.keys().copied());
         if left_over > 0 {
             warn!("{left_over} addresses more than this node can keep as peers: they are left out");
         }
         self.lines.roster.write(roster);
         // A blocked hot thread looks at its snapshots when it wakes; if it cannot be woken it does so twice a second.
         let _late_at_worst = self.lines.hot_waker.wake();
-        self.answers.set_listed(&self.addresses);
+        self.tell_listed();
+    }
+
+    fn tell_listed(&mut self) {
+        self.answers.set_listed(&self.listed);
         if let Some(endpoint) = &self.endpoint {
-            endpoint.set_listed(&self.addresses);
+            endpoint.set_listed(&self.listed);
         }
     }
 

@@ -5,7 +5,6 @@
 //! without asking gives way.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +15,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::answers::Answers;
+use super::answers::{Answers, Listed};
 use crate::limits::{CHRONICLE_EVENTS, HTTP_CLIENTS_MAX, HTTP_PATIENCE_NS, HTTP_REQUEST_BYTES_MAX};
 use crate::report::{
     Chronicle, DisciplineLatencies, Exposition, Gravity, Happening, History, HotLatencies, Latencies, Page,
@@ -28,7 +27,7 @@ use crate::sys::time::{monotonic_now, real_now};
 /// What the control thread hands over.
 #[derive(Default)]
 struct Handed {
-    listed: BTreeMap<SocketAddr, String>,
+    listed: Listed,
     latencies: Latencies,
     happenings: Vec<Happening>,
 }
@@ -75,8 +74,8 @@ impl Endpoint {
         Ok(Endpoint { handed, stop, waker, thread: Some(thread), address })
     }
 
-    /// The addresses that are probed from now on.
-    pub fn set_listed(&self, listed: &BTreeMap<SocketAddr, String>) {
+    /// Whom the node looks for from now on.
+    pub fn set_listed(&self, listed: &Listed) {
         lock(&self.handed).listed.clone_from(listed);
     }
 

@@ -14,6 +14,7 @@ use super::endpoint::Endpoint;
 use super::measuring::Measuring;
 use super::privileges::Plan;
 use super::start::keep;
+use crate::discovery;
 use crate::report::RecordWriter;
 use crate::sys::caps::Account;
 use crate::unit::NodeId;
@@ -30,7 +31,11 @@ pub(super) fn open_record(settings: &Settings) -> anyhow::Result<Option<RecordWr
 
 /// The folder of the measurement logs.
 pub(super) fn log_dir(settings: &Settings, state_dir: &Path) -> PathBuf {
-    let usual = || if nix::unistd::geteuid().is_root() { "/var/log/llts".into() } else { state_dir.join("log") };
+    let usual = || {
+        let system = Path::new("/var/log/llts");
+        let ours = nix::unistd::geteuid().is_root() || discovery::is_of_this_user(system);
+        if ours { system.to_owned() } else { state_dir.join("log") }
+    };
     settings.measurements.dir.clone().unwrap_or_else(usual)
 }
 

@@ -72,9 +72,9 @@ use wander::pooled_wander;
 const DECISION_NS: i64 = 250_000_000;
 /// A smaller number of members lowers the number of tolerated liars only after this: liars may have silenced the rest.
 const FAULTS_HOLD_NS: i64 = 10_000_000_000;
-/// Rates count as agreed for the anchor after this many of a conduct's memories in track: 12.5 s where peers are heard
-/// often, when those who start together no longer take their rate from the start.
-const ANCHOR_AFTER: f64 = 2.5;
+/// Rates count as agreed for the anchor after this many of a conduct's memories in track: 30 s where peers are heard
+/// often. After 12 s what has not yet gone round in an overlay is taken for a drag, and held on to.
+const ANCHOR_AFTER: f64 = 6.0;
 /// A decision that moves V by more than this, and by more than thirty sigma, is no agreement, ns.
 const APART_NS: f64 = 1_000.0;
 /// A longer pause between ticks (a suspended machine) counts as this, seconds.

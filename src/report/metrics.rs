@@ -59,6 +59,9 @@ pub fn metrics_text(status: &Status, latencies: &Latencies, exposition: Expositi
     node(&mut page, status);
     clock(&mut page, status);
     peers(&mut page, &status.peers);
+    let help = "Peers of the configuration that have no address, because their names do not resolve.";
+    page.family("llts_peers_unresolved", "gauge", "", help);
+    page.sample("llts_peers_unresolved", &[], status.unresolved.len() as f64);
     counters(&mut page, &status.counters);
     for (name, help, histogram) in latencies.cumulative(&BOUNDS_NS) {
         page.family(name, "histogram", "seconds", help);

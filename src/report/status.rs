@@ -46,6 +46,9 @@ pub struct Status {
     pub uptime_s: f64,
     /// A line for each peer.
     pub peers: Vec<PeerStatus>,
+    /// Peers of the configuration that have no address, because their names do not resolve; host:port.
+    #[serde(default)]
+    pub unresolved: Vec<String>,
     /// Everything counted since the start, by name.
     pub counters: BTreeMap<String, u64>,
 }
@@ -183,6 +186,7 @@ pub(super) mod examples {
             version: "0.1.0".into(),
             uptime_s: 200.0,
             peers: vec![used, unheard],
+            unresolved: Vec::new(),
             counters: [("exchanges".to_string(), 1600), ("bad_seal".to_string(), 0)].into(),
         }
     }

@@ -46,12 +46,18 @@ pub fn status_text(status: &Status) -> String {
     if !counted.is_empty() {
         let _infallible = writeln!(text, "counters   {}", counted.join(", "));
     }
+    text += &unresolved_text(&status.unresolved);
     if status.peers.is_empty() {
         text += "\nno peer is known";
     } else {
         let _infallible = write!(text, "\n{}\n\n{SIGN}", peer_table(&status.peers));
     }
     text
+}
+
+/// A line for each peer that is nowhere to be looked for.
+pub(super) fn unresolved_text(unresolved: &[String]) -> String {
+    unresolved.iter().map(|peer| format!("not found  {peer}: its name does not resolve\n")).collect()
 }
 
 fn card_text(card: &CardStatus) -> String {

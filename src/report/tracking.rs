@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::human::{frequency_text, offset_text, span_text};
-use super::status_text::{SIGN, peer_table};
+use super::status_text::{SIGN, peer_table, unresolved_text};
 use super::{PeerStatus, Status};
 
 /// How well a clock follows. Offsets are local minus the other: positive means that the local clock is ahead.
@@ -56,6 +56,9 @@ pub struct Peers {
     pub cluster: String,
     /// A line for each peer.
     pub peers: Vec<PeerStatus>,
+    /// Peers of the configuration that have no address, because their names do not resolve; host:port.
+    #[serde(default)]
+    pub unresolved: Vec<String>,
 }
 
 impl Tracking {
@@ -139,16 +142,22 @@ impl Peers {
     /// What the status says of the peers.
     #[must_use]
     pub fn of(status: &Status) -> Self {
-        Peers { node: status.node.clone(), cluster: status.cluster.clone(), peers: status.peers.clone() }
+        Peers {
+            node: status.node.clone(),
+            cluster: status.cluster.clone(),
+            peers: status.peers.clone(),
+            unresolved: status.unresolved.clone(),
+        }
     }
 
     /// The document for people: several lines, the last one without its newline.
     #[must_use]
     pub fn text(&self) -> String {
+        let unresolved = unresolved_text(&self.unresolved);
         if self.peers.is_empty() {
-            format!("{} of cluster {} knows no peer", self.node, self.cluster)
+            format!("{unresolved}{} of cluster {} knows no peer", self.node, self.cluster)
         } else {
-            format!("{}\n\n{SIGN}", peer_table(&self.peers))
+            format!("{unresolved}{}\n\n{SIGN}", peer_table(&self.peers))
         }
     }
 }
