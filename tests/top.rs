@@ -69,8 +69,9 @@ impl Tmux {
 
     /// The alternate screen, the cursor and the modes of the terminal's line are as a shell wants them.
     fn is_given_back(&self) {
-        let state = self.run(&["display-message", "-p", "#{alternate_on} #{cursor_flag} #{pane_current_command}"]);
-        assert_eq!(state.trim(), "0 1 sh");
+        // The program has left the screen before it has ended.
+        let state = || self.run(&["display-message", "-p", "#{alternate_on} #{cursor_flag} #{pane_current_command}"]);
+        self.until("the shell is back", |_| state().trim() == "0 1 sh");
         self.line("stty -a | tr ';' '\\n' | grep -ow -e '-*icanon' -e '-*echo' -e '-*isig' | tr '\\n' ' '; echo told");
         let screen = self.until("the modes are told", |screen| screen.contains("told\n"));
         let modes = screen.lines().rev().find(|line| line.ends_with(" told")).unwrap_or_default();
