@@ -196,7 +196,18 @@ fn further_words(page: &str) -> &'static str {
              .SH SEE ALSO\n.BR llts.toml (5)\n"
         }
         "llts-peers" | "llts-status" => {
-            ".SH COLUMNS\n\
+            ".SH LINES ABOVE THE COLUMNS (llts status)\n\
+             .TP\nnode, state\nwhich node this is, and how far it is in agreement (see llts\\-tracking)\n\
+             .TP\nclock\nsystem or virtual; offset: the clock minus cluster time; frequency: by how much its rate is \
+             corrected\n\
+             .TP\nerror\nof that offset: an estimate (one standard deviation), and a promise; \\- while there is \
+             none\n\
+             .TP\nalgorithm, hot loop\nhow agreement is found; how the thread that sends and receives waits, and its \
+             core\n\
+             .TP\ncard\na network card whose clock stamps packets\n\
+             .TP\ncounters\nwhat has been counted since the start, but for zeros (METRICS.md explains each)\n\
+             .TP\nnot found\na peer of the configuration whose name does not resolve (llts peers too)\n\
+             .SH COLUMNS\n\
              .TP\nPEER, ADDRESS\nwhat the peer calls itself, and where its packets come from\n\
              .TP\nSTATE, REASON\nused, or the word and the sentence that say why its time does not count\n\
              .TP\nOFFSET\nlocal clock minus the peer's: positive means that the local clock is ahead\n\
@@ -210,6 +221,7 @@ fn further_words(page: &str) -> &'static str {
             ".SH LINES\n\
              .TP\nstate\nunset: has agreed with nobody yet; acquire: closing in; track: in agreement; holdover: has \
              lost those it agreed with\n\
+             .TP\nclock\nsystem or virtual; corrected by: what its rate is changed by, positive makes it run faster\n\
              .TP\noffset\nthe clock minus cluster time\n\
              .TP\nsigma, bound\nan estimate (one standard deviation), and a promise: no clock of the agreement is \
              further away\n\

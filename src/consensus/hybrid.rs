@@ -392,6 +392,16 @@ mod tests {
         Hybrid::new(GATES_RCE, values.len()).fuse(&inputs(values, sigma), round(faults))
     }
 
+    /// How much of a value lasts, of which the rest passes.
+    const SHARE: std::ops::Range<f64> = -0.5..1.5;
+
+    /// The same where `share` of each value lasts and the rest passes.
+    fn fuse_parts(values: &[f64], share: f64, faults: usize, sigma: f64) -> Fused {
+        let apart: Vec<Input> =
+            inputs(values, sigma).into_iter().map(|v| Input { steady: share * v.value, ..v }).collect();
+        Hybrid::new(GATES_RCE, values.len()).fuse(&apart, round(faults))
+    }
+
     #[test]
     fn without_faults_to_tolerate_it_is_the_mean_with_self() {
         assert_eq!(fuse(&[3.0, 9.0], 0, 1.0).value, 4.0);
@@ -446,28 +456,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn liars_cannot_pull_the_fusion_outside_what_the_honest_say((honest, lies, sigma) in honest()) {
+        fn liars_cannot_pull_the_fusion_outside_what_the_honest_say((honest, lies, sigma) in honest(), share in SHARE) {
             let low = honest.iter().copied().fold(0.0, f64::min);
             let high = honest.iter().copied().fold(0.0, f64::max);
             let all: Vec<f64> = honest.iter().chain(&lies).copied().collect();
-            let fused = fuse(&all, lies.len(), sigma);
+            let fused = fuse_parts(&all, share, lies.len(), sigma);
             prop_assert!(low <= fused.value && fused.value <= high, "{fused:?} [{low}, {high}]");
         }
 
         #[test]
-        fn negating_the_world_negates_the_answer((honest, lies, sigma) in honest()) {
+        fn negating_the_world_negates_the_answer((honest, lies, sigma) in honest(), share in SHARE) {
             let all: Vec<f64> = honest.iter().chain(&lies).copied().collect();
             let negated: Vec<f64> = all.iter().map(|v| -v).collect();
-            let (a, b) = (fuse(&all, lies.len(), sigma), fuse(&negated, lies.len(), sigma));
+            let (a, b) = (fuse_parts(&all, share, lies.len(), sigma), fuse_parts(&negated, share, lies.len(), sigma));
             prop_assert!((a.value + b.value).abs() <= 1e-9 * (1.0 + a.value.abs()), "{a:?} {b:?}");
             prop_assert_eq!(a.rejected, b.rejected);
         }
 
         #[test]
-        fn the_order_of_the_peers_changes_nothing((honest, lies, sigma) in honest()) {
+        fn the_order_of_the_peers_changes_nothing((honest, lies, sigma) in honest(), share in SHARE) {
             let all: Vec<f64> = honest.iter().chain(&lies).copied().collect();
             let backwards: Vec<f64> = all.iter().rev().copied().collect();
-            prop_assert_eq!(fuse(&all, lies.len(), sigma).value, fuse(&backwards, lies.len(), sigma).value);
+            let fused = |values: &[f64]| fuse_parts(values, share, lies.len(), sigma).value;
+            prop_assert_eq!(fused(&all), fused(&backwards));
         }
     }
 }

@@ -264,21 +264,7 @@ mod tests {
 
     #[test]
     fn every_standing_has_a_word_of_its_own() {
-        let all = [
-            Standing::Used,
-            Standing::NoSamples,
-            Standing::Silent,
-            Standing::Learning,
-            Standing::Joining,
-            Standing::Acquiring,
-            Standing::Coasting,
-            Standing::Observer,
-            Standing::Led,
-            Standing::Unneeded,
-            Standing::NoQuorum,
-            Standing::Absurd,
-            Standing::Outlier,
-        ];
+        let all = Standing::ALL;
         for (index, one) in all.iter().enumerate() {
             assert!(all[..index].iter().all(|o| o.as_str() != one.as_str() && o.reason() != one.reason()));
         }
