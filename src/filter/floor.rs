@@ -73,6 +73,9 @@ const HYSTERESIS: f64 = 3.0;
 /// The first exchanges count in part: noise that has not been learnt yet is wrong noise.
 const TEMPER_START: f64 = 4.0;
 const TEMPER_SPAN: f64 = 48.0;
+/// An edge is lost, and takes in an exchange as the interval that it is, when the variance of its prediction is this
+/// many times that of a delay of which nothing is known but the round trip.
+const LOST_RATIO: f64 = 3.0;
 /// Half round trips of which the smallest caps the floor.
 const HALVES: usize = 64;
 /// The boosted filter starts anew when it lies this many standard deviations off the models.
@@ -237,6 +240,17 @@ impl Track {
             models.predict(elapsed_s, Duo::new(*q) * WANDER_SCALE);
         }
         let before = self.model(self.best);
+        let half = 0.5 * (delays[0] + delays[1]);
+        let own_var = half * half / 3.0;
+        if before.p_offset > LOST_RATIO * own_var {
+            // The first exchanges of a link that loses most of them, or an oscillator after a long silence: the mixture
+            // says nothing at this scale, and what the exchange says by itself is certain.
+            for models in &mut self.models {
+                models.take_whole(0.5 * (delays[0] - delays[1]), own_var);
+            }
+            self.boost_along(elapsed_s, None, true);
+            return None;
+        }
         let (expected_best, expected_agile) = (self.expected(self.best, delays), self.expected(AGILE, delays));
 
         let score_gain = 1.0 / f64::from(n.saturating_sub(SCORED_AFTER).clamp(1, SCORE_MEMORY));

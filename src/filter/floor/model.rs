@@ -179,6 +179,32 @@ impl Models {
         self.rate += rate * gradient;
         self.floor += floor * gradient;
         self.asymmetry += asymmetry * gradient;
+        self.bend([offset, rate, floor, asymmetry], curvature);
+        (likelihood, v)
+    }
+
+    /// Takes in an exchange as one measurement of the offset, ns, with `variance`, ns²: a Kalman update that asks nothing
+    /// of the noise.
+    pub(super) fn take_whole(&mut self, measured: f64, variance: f64) {
+        let (offset, rate, floor, asymmetry) = (
+            self.p_offset + self.p_offset_asymmetry,
+            self.p_offset_rate + self.p_rate_asymmetry,
+            self.p_offset_floor + self.p_floor_asymmetry,
+            self.p_offset_asymmetry + self.p_asymmetry,
+        );
+        let inverse = Duo::both(1.0) / (offset + asymmetry + Duo::both(variance));
+        let gain = (Duo::both(measured) - self.offset - self.asymmetry) * inverse;
+        self.offset += offset * gain;
+        self.rate += rate * gain;
+        self.floor += floor * gain;
+        self.asymmetry += asymmetry * gain;
+        self.bend([offset, rate, floor, asymmetry], -inverse);
+    }
+
+    /// Changes the covariance by `curvature` along what an observation is correlated with: offset, rate, floor and
+    /// asymmetry.
+    #[inline(always)]
+    fn bend(&mut self, [offset, rate, floor, asymmetry]: [Duo; 4], curvature: Duo) {
         let (o, r, f, a) = (offset * curvature, rate * curvature, floor * curvature, asymmetry * curvature);
         self.p_offset += o * offset;
         self.p_offset_rate += o * rate;
@@ -190,7 +216,6 @@ impl Models {
         self.p_floor += f * floor;
         self.p_floor_asymmetry += f * asymmetry;
         self.p_asymmetry += a * asymmetry;
-        (likelihood, v)
     }
 
     /// Lowers the floor to at most `highest`, ns, with the doubt that goes with it.
