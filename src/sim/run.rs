@@ -11,7 +11,7 @@ use super::limit::limit_ns;
 use super::plot::Trace;
 use super::random::{Purpose, Stream};
 use super::scenario::Scenario;
-use super::score::Scorer;
+use super::score::{Score, Scorer};
 use super::world::SECOND_NS;
 use crate::pipeline::Algorithm;
 
@@ -48,7 +48,8 @@ pub struct Report {
     pub ratio: Option<f64>,
     /// Packets that a node sent a second.
     pub packets_per_node_s: f64,
-    /// Worst 5 s of the undisturbed nodes after the first event over their worst 5 s before it.
+    /// Worst 5 s of the undisturbed nodes after the first event over the worst 5 s of the same nodes where nothing happens;
+    /// null where no bound asks for it, since it takes a second run.
     pub disturbance: Option<f64>,
     /// The longest that a node took to be back among the others, s.
     pub rejoined_s: Option<f64>,
@@ -83,26 +84,12 @@ pub fn run(
     progress: &(dyn Fn() + Sync),
     mut trace: Option<&mut Trace>,
 ) -> Report {
-    let mut cluster = Cluster::new(scenario, algorithm, seed);
-    let mut scorer = Scorer::new(scenario, seed);
-    let end = scenario.duration.nanos();
-    let step = (SECOND_NS as f64 / scenario.measure.sample_hz) as i64;
-    // Not a divisor of the ticks' spacing, or samples would always hit the same phase of them.
-    let step = step + step / 97;
-    let (mut at, mut told) = (0, 0);
-    while at < end {
-        at = (at + step).min(end);
-        cluster.run_until(at);
-        scorer.sample(&mut cluster, at);
-        if let Some(trace) = trace.as_deref_mut() {
-            trace.sample(&cluster, &scorer, at);
-        }
-        while told < at / SECOND_NS {
-            told += 1;
-            progress();
-        }
+    let (mut score, exchanges) = simulate(scenario, scenario, algorithm, seed, progress, trace.as_deref_mut());
+    if scenario.bounds.disturbance.is_some() {
+        let (control, _) = simulate(&scenario.without_events(), scenario, algorithm, seed, &|| (), None);
+        let worst = score.undisturbed_worst_ns.zip(control.undisturbed_worst_ns);
+        score.disturbance = worst.filter(|(_, quiet)| *quiet > 0.0).map(|(disturbed, quiet)| disturbed / quiet);
     }
-    let mut score = scorer.finish(&cluster);
     let limit_ns = limit_ns(scenario);
     score.ratio = score.pairwise_rms_ns.zip(limit_ns).map(|(rms, limit)| rms / limit);
     let judged = match &scenario.bounds.algorithms {
@@ -129,10 +116,41 @@ pub fn run(
         disturbance: score.disturbance,
         rejoined_s: score.rejoined_s,
         noticed: (!scenario.liars.is_empty()).then_some(score.noticed),
-        exchanges: cluster.exchanges(),
+        exchanges,
         pass: failures.is_empty(),
         failures,
     }
+}
+
+/// Runs `world` once and scores it as `scenario` says. Returns the score and how many exchanges were completed.
+fn simulate(
+    world: &Scenario,
+    scenario: &Scenario,
+    algorithm: Algorithm,
+    seed: u64,
+    progress: &(dyn Fn() + Sync),
+    mut trace: Option<&mut Trace>,
+) -> (Score, u64) {
+    let mut cluster = Cluster::new(world, algorithm, seed);
+    let mut scorer = Scorer::new(scenario, seed);
+    let end = world.duration.nanos();
+    let step = (SECOND_NS as f64 / scenario.measure.sample_hz) as i64;
+    // Not a divisor of the ticks' spacing, or samples would always hit the same phase of them.
+    let step = step + step / 97;
+    let (mut at, mut told) = (0, 0);
+    while at < end {
+        at = (at + step).min(end);
+        cluster.run_until(at);
+        scorer.sample(&mut cluster, at);
+        if let Some(trace) = trace.as_deref_mut() {
+            trace.sample(&cluster, &scorer, at);
+        }
+        while told < at / SECOND_NS {
+            told += 1;
+            progress();
+        }
+    }
+    (scorer.finish(&cluster), cluster.exchanges())
 }
 
 /// Runs the scenario under `algorithm` once for each seed, on all cores; reports come in the order of the seeds.

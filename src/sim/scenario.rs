@@ -207,6 +207,17 @@ impl Default for Measure {
 }
 
 impl Scenario {
+    /// The same world in which nothing happens: no event, and who would join later never comes.
+    #[must_use]
+    pub fn without_events(&self) -> Scenario {
+        let mut calm = self.clone();
+        calm.events.clear();
+        for spec in calm.nodes.iter_mut().filter(|spec| spec.joins_at.is_some()) {
+            spec.joins_at = Some(Span(2.0 * self.duration.0));
+        }
+        calm
+    }
+
     /// Reads the scenario called `name` from `text`.
     ///
     /// # Errors

@@ -47,7 +47,9 @@ pub struct Score {
     pub bound_ns: Option<f64>,
     /// Packets that a node sent a second.
     pub packets_per_node_s: f64,
-    /// See [`super::bounds::Bounds::disturbance`].
+    /// RMS of the distances of the undisturbed nodes from their mean in the worst 5 s after the first event, ns.
+    pub undisturbed_worst_ns: Option<f64>,
+    /// That over the same of a world in which nothing happens; filled in by the run.
     pub disturbance: Option<f64>,
     /// The longest that a node took to be back among the others, s.
     pub rejoined_s: Option<f64>,
@@ -94,7 +96,7 @@ pub struct Scorer {
     raw_origins: Vec<i64>,
     drift_windows: [Slope; 2],
     block: Block,
-    worst_block: [f64; 2],
+    worst_block: Option<f64>,
 }
 
 /// What a node says of itself, copied once a sample: the nodes themselves lie far apart in memory, and a large cluster
@@ -193,7 +195,7 @@ impl Scorer {
             raw_origins: Vec::new(),
             drift_windows: [Slope::over(drift_from, drift_from + window), Slope::over(end - window, end + 1)],
             block: Block::default(),
-            worst_block: [0.0; 2],
+            worst_block: None,
         }
     }
 
@@ -356,11 +358,10 @@ impl Scorer {
             }
         }
         let Some(event) = self.first_event else { return };
-        if quiet.len() < 2 || now < event / 2 {
+        if quiet.len() < 2 || now < event {
             return;
         }
-        // Blocks are counted from the event, so that none holds both sides of it.
-        let number = (now - event).div_euclid(BLOCK_NS);
+        let number = (now - event) / BLOCK_NS;
         if number != self.block.number {
             self.close_block();
             self.block = Block { number, ..Block::default() };
@@ -373,8 +374,7 @@ impl Scorer {
     fn close_block(&mut self) {
         if self.block.count > 0.0 {
             let rms = (self.block.sum / self.block.count).sqrt();
-            let side = usize::from(self.block.number >= 0);
-            self.worst_block[side] = self.worst_block[side].max(rms);
+            self.worst_block = Some(self.worst_block.map_or(rms, |worst| worst.max(rms)));
         }
     }
 
@@ -409,7 +409,8 @@ impl Scorer {
             sigma_ratio: ratio(self.sigma_sum, self.sigma_count).map(f64::sqrt),
             bound_ns: ratio(self.bound_sum, self.bound_count),
             packets_per_node_s: cluster.packets() as f64 / cluster.nodes.len() as f64 / seconds,
-            disturbance: (self.worst_block[0] > 0.0).then(|| self.worst_block[1] / self.worst_block[0]),
+            undisturbed_worst_ns: self.worst_block,
+            disturbance: None,
             rejoined_s: rejoined_s.filter(|s| s.is_finite()),
             ratio: None,
             noticed: (0..cluster.nodes.len())
