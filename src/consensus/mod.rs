@@ -53,6 +53,8 @@ pub struct Voice {
     /// The same if the peer's V still ran at the rate it had before it agreed with anybody; `None` if that was not
     /// heard.
     pub start_g: Option<f64>,
+    /// How long it has been heard without a silence, seconds.
+    pub present_s: f64,
     /// Variance of one filtered edge, ns².
     pub edge_var: f64,
     /// The same for the rate.
@@ -123,6 +125,7 @@ impl Voice {
         hard: Span { low_ns: -1_000.0, high_ns: 1_000.0 },
         g: 0.0,
         start_g: None,
+        present_s: f64::INFINITY,
         edge_var: 100.0,
         edge_rate_var: 1e-18,
         noise_var: 900.0,

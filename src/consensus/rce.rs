@@ -41,6 +41,9 @@ const ANCHOR: f64 = 0.2;
 /// The same where no liar is tolerated and none can drag: what the first minute has moved is taken back gently.
 const ANCHOR_ALONE: f64 = 0.05;
 
+/// Nobody counts for less than one who came so long ago, seconds.
+const NEW_S: f64 = 0.01;
+
 /// The raw-clock ensemble.
 #[derive(Debug)]
 pub struct Rce {
@@ -108,15 +111,16 @@ impl Consensus for Rce {
         }
         let (starting, settled) = (view.elapsed_s < PATIENCE_S, view.elapsed_s >= SETTLED_S);
         let round = Round { own_counts: view.own_counts, faults: view.faults, starting, settled, dt_s };
+        let doubt = newcomers(view, starting);
         // A filtered edge is never worse than a single exchange. Fused as seen from where own V was when the others
         // spoke; what it has moved since is then taken off.
         let moved_ns = view.own_moved_ns;
-        self.fill(view.voices, |v| (v.z_ns + moved_ns, v.steady_ns + moved_ns, v.edge_var.min(v.noise_var)));
+        self.fill(view.voices, |v| (v.z_ns + moved_ns, v.steady_ns + moved_ns, doubt(v) * v.edge_var.min(v.noise_var)));
         let phase = self.phase.fuse(&self.inputs, round);
 
         // Rates have no noise that passes: edges average them for as long as oscillators allow.
         let apart = |v: &Voice| v.g + view.own_rate_moved;
-        self.fill(view.voices, |v| (apart(v), apart(v), v.edge_rate_var));
+        self.fill(view.voices, |v| (apart(v), apart(v), doubt(v) * v.edge_rate_var));
         let fused = self.rate.fuse(&self.inputs, round);
         let left = fused.value - view.own_rate_moved;
         let noise = RATE_APART * fused.sigma;
@@ -144,6 +148,16 @@ impl Consensus for Rce {
         self.phase.forget(slot.index());
         self.rate.forget(slot.index());
     }
+}
+
+/// How many times its variance each voice is to be taken for: one that has come back counts little at first and grows for
+/// as long as drifts look back, beside those that were never away. Who was parted comes back link by link, within an
+/// interval; counted in full at once, whoever had heard it stood between the two groups for as long as the others had not.
+fn newcomers(view: &View<'_>, starting: bool) -> impl Fn(&Voice) -> f64 {
+    let grown_s = view.drift_memory_s;
+    let present = move |v: &Voice| v.present_s.clamp(NEW_S, grown_s);
+    let longest = if starting { 0.0 } else { view.voices.iter().map(present).fold(0.0, f64::max) };
+    move |v| (longest / present(v)).powi(2).max(1.0)
 }
 
 /// The rate of the first seconds, as a change of the own: that of the mean of the members' clocks as they ran *before*

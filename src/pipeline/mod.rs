@@ -374,7 +374,7 @@ impl Pipeline {
             }
             peer.stand(standing);
             if standing == Standing::Used {
-                self.voices.push(peer.voice(PeerSlot(index as u16)));
+                self.voices.push(peer.voice(PeerSlot(index as u16), now));
             }
         }
         !self.joining && !self.led && self.config.role == Role::Peer

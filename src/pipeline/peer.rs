@@ -36,6 +36,8 @@ pub(super) struct Peer {
     pub claim: Option<Claim>,
     /// When the newest exchange ended, own raw time.
     heard: Option<RawTime>,
+    /// Since when it has been heard without falling silent, own raw time.
+    returned: RawTime,
     /// Time between its exchanges as this node was told, and as it is, ns.
     told_interval_ns: f64,
     interval_ns: f64,
@@ -83,6 +85,7 @@ impl Peer {
             filter: filter_of(algorithm).make(),
             claim: None,
             heard: None,
+            returned: RawTime::from_nanos(0),
             told_interval_ns: interval_ns as f64,
             interval_ns: 0.0,
             own_at_claim: None,
@@ -188,6 +191,9 @@ impl Peer {
         if outcome == Outcome::Impossible {
             return outcome;
         }
+        if self.age_ns(exchange.local_received) > self.silence_ns() {
+            self.returned = exchange.local_received;
+        }
         if let Some(before) = self.heard {
             let gap_ns = exchange.local_received.since(before).max(0) as f64;
             self.interval_ns += (gap_ns - self.interval_ns) / 8.0;
@@ -262,7 +268,7 @@ impl Peer {
     }
 
     /// The peer as the consensus hears it.
-    pub(super) fn voice(&self, slot: PeerSlot) -> Voice {
+    pub(super) fn voice(&self, slot: PeerSlot, now: RawTime) -> Voice {
         let relation = self.relation.as_ref().expect("only a peer with a relation is used");
         let claim = self.claim.as_ref().expect("only a peer with a sane claim is used");
         let rate = self.conduct.rate();
@@ -276,6 +282,7 @@ impl Peer {
             hard: Span { low_ns: through + relation.hard.low_ns, high_ns: through + relation.hard.high_ns },
             g: self.g,
             start_g: self.start_g,
+            present_s: now.since(self.returned).max(0) as f64 * 1e-9,
             edge_var: relation.edge_var.max(1e-6),
             edge_rate_var: relation.edge_rate_var.max(1e-30),
             noise_var: relation.noise_var.max(1e-6),
