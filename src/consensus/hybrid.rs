@@ -38,6 +38,9 @@ pub const GATES_RCE: Gates =
 const BIAS_MEMORY_S: f64 = 20.0;
 /// A value weighs at most this many of those that are as sure as at least one honest value is.
 const WEIGHT_MAX: f64 = 3.0;
+/// No lie makes an edge look this many times as sure as an honest one, and none twice as many: it hides the noise of the
+/// liar's own stamps, not that of the path nor of one's own. An edge that is runs over another kind of link.
+const APART_FROM: f64 = 4.0;
 /// Values that can take part: every peer and self.
 const VALUES_MAX: usize = PEERS_MAX + 1;
 /// A witness's own sigma may be this many times as large as that of what it speaks against.
@@ -263,7 +266,10 @@ fn sure(inputs: &[Input], faults: usize) -> f64 {
         *sigma = input.sigma;
     }
     sigmas.sort_unstable_by(f64::total_cmp);
-    sigmas[faults.min(inputs.len() - 1)].max(f64::MIN_POSITIVE)
+    let honest = sigmas[faults.min(inputs.len() - 1)].max(f64::MIN_POSITIVE);
+    let Some(good) = sigmas.iter().rev().find(|sigma| honest > APART_FROM * **sigma) else { return honest };
+    let octaves = (honest / (APART_FROM * good.max(f64::MIN_POSITIVE))).log2();
+    honest * (good.max(f64::MIN_POSITIVE) / honest).powf(octaves.min(1.0))
 }
 
 /// Of the intervals `part` plus and minus `reach` sigmas: the lower end that all but `faults` lie below, and the

@@ -5,7 +5,7 @@
 //! Assumes raw edges filtered open loop and nearly antisymmetric. Tolerates f < n/3 arbitrary liars in a full mesh.
 //! Costs a sort of n values twice per decision.
 
-use super::hybrid::{GATES_RCE, Hybrid, Input, Round};
+use super::hybrid::{GATES_RCE, Gates, Hybrid, Input, Round};
 use super::{Consensus, START_S, View, Voice, median};
 use crate::flow::Verdict;
 use crate::limits::PEERS_MAX;
@@ -88,7 +88,7 @@ impl Rce {
     pub fn new(capacity: usize) -> Self {
         Rce {
             phase: Hybrid::new(GATES_RCE, capacity),
-            rate: Hybrid::new(GATES_RCE, capacity),
+            rate: Hybrid::new(Gates { bias: f64::INFINITY, ..GATES_RCE }, capacity),
             inputs: Vec::with_capacity(capacity),
             founding: Founding::default(),
         }
