@@ -84,6 +84,7 @@ fn message(f: &Fields) -> Message {
                 .find(|(name, _)| *name == f["leap"])
                 .unwrap()
                 .1,
+            circle: number(f, "circle"),
         },
         name: Name::new(f["name"]),
     }

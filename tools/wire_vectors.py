@@ -14,7 +14,7 @@ FIELDS = [  # name, struct code; the order on the wire, big-endian, no padding
     ("sender", "Q"), ("receiver", "Q"), ("sequence", "Q"), ("nonce", "Q"), ("echo", "Q"), ("receive", "q"),
     ("transmit", "q"), ("earlier_transmit", "q"), ("earlier_delta", "I"), ("map_version", "I"), ("map_epoch", "q"),
     ("map_offset", "q"), ("map_rate", "q"), ("map_fraction", "I"), ("wander", "f"), ("boost", "f"), ("sigma", "f"),
-    ("bound", "f"), ("alive", "H"), ("stamp_doubt", "H"), ("name", "16s"), ("reserved_tail", "Q"),
+    ("bound", "f"), ("alive", "H"), ("stamp_doubt", "H"), ("name", "16s"), ("circle", "Q"),
 ]
 CLASSES = {"user": 0, "kernel": 1, "nic": 2}
 STATES = {"unset": 0, "acquire": 1, "track": 2, "holdover": 3}
@@ -31,7 +31,7 @@ ORDINARY = {
     "map_rate": 8_589_934_592, "map_fraction": 1 << 31, "wander": 2.0**-60, "boost": 1.5, "sigma": 812.25,
     "bound": 40_960.0, "alive": 5, "stamp_doubt": 640, "name": "db1", "receive_class": "kernel", "promised_class": "kernel",
     "earlier_class": "nic", "state": "track", "role": "peer", "joining": 0,
-    "leap": "none",
+    "leap": "none", "circle": 0x1122334455667788,
 }
 LOW, HIGH = -(2**63), 2**63 - 1
 VECTORS = [
@@ -55,14 +55,14 @@ VECTORS = [
         "nonce": 2**64 - 1, "echo": 2**64 - 1, "receive": HIGH, "transmit": HIGH, "earlier_transmit": HIGH,
         "earlier_delta": 0xFFFFFFFF, "map_version": 0xFFFFFFFF, "map_epoch": HIGH, "map_offset": HIGH,
         "map_rate": int(0.2 * 2**48), "map_fraction": 0xFFFFFFFF, "wander": 2.0**-27, "boost": 1024.0,
-        "sigma": float("inf"), "bound": float("inf"), "alive": 0xFFFF, "stamp_doubt": 0xFFFF, "name": "sixteen-bytes-ok", "state": "holdover",
+        "sigma": float("inf"), "bound": float("inf"), "alive": 0xFFFF, "stamp_doubt": 0xFFFF, "circle": 2**64 - 1, "name": "sixteen-bytes-ok", "state": "holdover",
         "role": "observer", "joining": 1, "receive_class": "nic", "promised_class": "nic",
     }),
     ("every number at its least", {
         "kind": "report", "key": "00" * 16, "key_id": 0, "boot": 0, "sequence": 0, "nonce": 0, "echo": 0,
         "receive": LOW, "transmit": LOW, "earlier_transmit": 0, "earlier_delta": 0, "map_version": 0, "map_epoch": LOW,
         "map_offset": LOW, "map_rate": -int(0.2 * 2**48), "map_fraction": 0, "wander": 2.0**-86, "boost": 1.0,
-        "sigma": 0.0, "bound": 0.0, "alive": 1, "stamp_doubt": 0, "name": "", "receive_class": "user", "promised_class": "user",
+        "sigma": 0.0, "bound": 0.0, "alive": 1, "stamp_doubt": 0, "circle": 0, "name": "", "receive_class": "user", "promised_class": "user",
         "earlier_class": "user", "state": "unset",
     }),
     ("a name that is not ASCII and clocks before their epoch", {
@@ -87,7 +87,7 @@ def node_id(cluster: str, name: str) -> int:
 
 
 def datagram(v: dict) -> bytes:
-    wire = dict(v, magic=0x4C54, version=0x10, reserved_tail=0, name=v["name"].encode())
+    wire = dict(v, magic=0x4C54, version=0x10, name=v["name"].encode())
     wire["kind"] = KINDS[v["kind"]]
     wire["cluster"] = derived(b"llts cluster\0" + v["cluster"].encode(), 4)
     wire["sender"] = node_id(v["cluster"], v["sender"])

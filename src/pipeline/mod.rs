@@ -22,6 +22,7 @@
 //!
 //! Signs: inside, everything is peer minus self; [`NodeView`] and [`PeerView`] turn it round for people.
 
+mod budget;
 mod conduct;
 mod config;
 mod exercise;
@@ -58,6 +59,7 @@ pub use snapshot::{NodeView, PeerView, Snapshot};
 pub use standing::Standing;
 pub use upheaval::Upheaval;
 
+use budget::{Budget, Circle, Heads};
 use conduct::Conduct;
 use follow::{Follower, lag_ns};
 use leap::LeapWatch;
@@ -70,8 +72,6 @@ use wander::pooled_wander;
 /// A node that has just heard somebody waits this long before it judges whether it starts with the others or joins
 /// them.
 const DECISION_NS: i64 = 250_000_000;
-/// A smaller number of members lowers the number of tolerated liars only after this: liars may have silenced the rest.
-const FAULTS_HOLD_NS: i64 = 10_000_000_000;
 /// Rates count as agreed for the anchor after this many of a conduct's memories in track: 30 s where peers are heard
 /// often. After 12 s what has not yet gone round in an overlay is taken for a drag, and held on to.
 const ANCHOR_AFTER: f64 = 6.0;
@@ -112,9 +112,9 @@ pub struct Pipeline {
     /// How own V has moved in that time.
     conduct: Conduct,
     rate_at_agreement: Option<f64>,
-    /// Liars tolerated, and since when fewer members than that takes have been here.
-    faults: usize,
-    fewer_since: Option<RawTime>,
+    /// Liars tolerated.
+    budget: Budget,
+    circle: Circle,
     wander: f64,
     ticks: u32,
     boost: f64,
@@ -168,8 +168,8 @@ impl Pipeline {
             agreed_s: 0.0,
             conduct: Conduct::new(config.interval_ns),
             rate_at_agreement: None,
-            faults: 0,
-            fewer_since: None,
+            budget: Budget::new(peer::silence_ns(config.interval_ns as f64)),
+            circle: Circle::EMPTY,
             wander: WANDER_PRIOR,
             ticks: 0,
             boost: 1.0,
@@ -293,7 +293,7 @@ impl Pipeline {
             wander: self.wander,
             boost: self.boost,
             alive: self.alive as u16,
-            faults: self.faults as u16,
+            faults: self.budget.faults() as u16,
             used: self.used,
         }
     }
@@ -350,18 +350,28 @@ impl Pipeline {
         }
         self.alive = voters + references + usize::from(self.config.role != Role::Observer);
         self.led = references > 0 && self.config.role != Role::Reference;
-        let members = if self.led { references } else { voters + usize::from(self.config.role == Role::Peer) };
-        let quorum = self.budget(members, now);
+        let own = usize::from(self.config.role == Role::Peer);
+        self.circle = self
+            .peers
+            .iter()
+            .filter(|p| p.candidate(now).votes())
+            .fold(if own == 1 { Circle::EMPTY.with(self.config.node.0) } else { Circle::EMPTY }, |circle, peer| {
+                peer.identity.map_or(circle, |identity| circle.with(identity.node.0))
+            });
+        let is_alike = |p: &&Peer| p.candidate(now).votes() && p.claim.is_some_and(|c| self.circle.is_of(&c));
+        let alike = own + self.peers.iter().filter(is_alike).count();
+        let members = if self.led { references } else { voters + own };
+        let quorum = self.budget.count(self.config.faults, self.led, Heads { members, alike }, now);
         if starting {
             // An older agreement is joined, not averaged with; but only one that liars alone cannot pretend.
-            self.joining = self.led || elders > 2 * self.faults;
+            self.joining = self.led || elders > 2 * self.budget.faults();
         }
         let situation = Situation {
             role: self.config.role,
             state: self.state(),
             joining: self.joining,
             led: self.led,
-            enough_settled: settled >= (2 * self.faults).max(1),
+            enough_settled: settled >= (2 * self.budget.faults()).max(1),
         };
         self.voices.clear();
         for (index, peer) in self.peers.iter_mut().enumerate() {
@@ -380,21 +390,6 @@ impl Pipeline {
         !self.joining && !self.led && self.config.role == Role::Peer
     }
 
-    /// Settles how many liars to tolerate among `members`; false if there are too few for the number configured.
-    fn budget(&mut self, members: usize, now: RawTime) -> bool {
-        let allowed = members.saturating_sub(1) / 3;
-        if let Some(faults) = self.config.faults.filter(|_| !self.led) {
-            self.faults = usize::from(faults);
-            return members > 2 * self.faults;
-        }
-        let held = !self.led && allowed < self.faults;
-        if !held || now.since(*self.fewer_since.get_or_insert(now)) >= FAULTS_HOLD_NS {
-            self.faults = allowed;
-            self.fewer_since = None;
-        }
-        true
-    }
-
     fn decide(&mut self, own_counts: bool, now: RawTime, dt_s: f64) -> Verdict {
         if self.voices.is_empty() {
             self.first_heard = None;
@@ -407,7 +402,7 @@ impl Pipeline {
             voices: &self.voices,
             own_node: self.config.node,
             own_tracks: self.state() == NodeState::Track,
-            faults: self.faults,
+            faults: self.budget.faults(),
             own_counts,
             elapsed_s: self.started.map_or(f64::INFINITY, |started| now.since(started) as f64 * 1e-9),
             own_start: self.start_rate - self.mapping.rate,
@@ -540,7 +535,11 @@ impl Pipeline {
                 // At most `faults` may be left out in all, or the sum of two promises would not cover an honest pair;
                 // those that the fusion has already rejected are left out above.
                 let left_out = verdict.rejected.count_ones() as usize;
-                Promise::agreed(verdict.sigma_ns, rate_sigma, reach(each_ns, self.faults.saturating_sub(left_out)))
+                Promise::agreed(
+                    verdict.sigma_ns,
+                    rate_sigma,
+                    reach(each_ns, self.budget.faults_of_promise().saturating_sub(left_out)),
+                )
             }
         };
     }
@@ -597,6 +596,7 @@ impl Pipeline {
             alive: self.alive.max(1) as u16,
             stamp_doubt_ns: self.stamp_doubt_ns,
             leap: if reference { self.leap.own() } else { Leap::None },
+            circle: self.circle.to_claim(),
         };
     }
 }

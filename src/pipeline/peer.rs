@@ -264,7 +264,7 @@ impl Peer {
     }
 
     fn silence_ns(&self) -> i64 {
-        SILENCE_NS_MIN.max((self.interval_ns.max(self.told_interval_ns) * SILENCE_INTERVALS as f64) as i64)
+        silence_ns(self.interval_ns.max(self.told_interval_ns))
     }
 
     /// The peer as the consensus hears it.
@@ -319,6 +319,11 @@ fn filter_of(algorithm: Algorithm) -> FilterKind {
         EdgeModel::Rounds => FilterKind::Rounds,
         EdgeModel::Regressed => FilterKind::Regressed,
     }
+}
+
+/// Who has not been heard for so long has left, ns.
+pub(super) fn silence_ns(interval_ns: f64) -> i64 {
+    SILENCE_NS_MIN.max((interval_ns * SILENCE_INTERVALS as f64) as i64)
 }
 
 /// How much faster the peer's V runs than own V: its raw clock against the own, and each V against its raw clock.

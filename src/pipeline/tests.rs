@@ -698,6 +698,7 @@ prop_compose! {
             mapping: Mapping { epoch: RawTime::from_nanos(epoch), offset_ns, offset_frac_ns: frac, rate },
             version, state: NodeState::from_bits(bits), role: Role::from_bits(bits >> 1), joining, wander, boost,
             sigma_ns, bound_ns, alive, stamp_doubt_ns: alive, leap: Leap::from_bits(bits),
+            circle: u64::from(version),
         }
     }
 }

@@ -175,8 +175,8 @@ impl Pipeline {
             self.doubt = Some(now);
         }
         let edges = self.edges(now);
-        let meaning = edges.meaning(self.faults);
-        if meaning == Meaning::Calm && edges.whole > self.faults {
+        let meaning = edges.meaning(self.budget.faults());
+        if meaning == Meaning::Calm && edges.whole > self.budget.faults() {
             self.doubt = None;
         }
         self.doubtful = self.doubt.is_some() || meaning == Meaning::Unclear;

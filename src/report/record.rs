@@ -348,6 +348,8 @@ impl Record {
                 stamp_doubt_ns: 0,
                 // Nor this: what is replayed has no clock that could take a leap second.
                 leap: Leap::None,
+                // Nor who else is heard: agreement is not replayed.
+                circle: 0,
             },
         })
     }
@@ -424,6 +426,7 @@ mod tests {
                         alive,
                         stamp_doubt_ns: 0,
                         leap: Leap::None,
+                        circle: 0,
                     },
                 }
             },

@@ -54,7 +54,8 @@ pub(super) struct Layout {
     /// By how much the sender's stamps can be wrong beyond the delays that they measure, ns.
     pub stamp_doubt: U16,
     pub name: [u8; 16],
-    pub reserved_tail: U64,
+    /// Exclusive or of the identities of those whom the sender hears, itself included; 0 says nothing.
+    pub circle: U64,
     pub mac: [u8; MAC_LEN],
 }
 

@@ -210,7 +210,7 @@ impl Message {
             alive: self.claim.alive.into(),
             stamp_doubt: self.claim.stamp_doubt_ns.into(),
             name: self.name.to_wire(),
-            reserved_tail: 0.into(),
+            circle: self.claim.circle.into(),
             mac: [0; MAC_LEN],
         };
         datagram.copy_from_slice(layout.as_bytes());
@@ -255,5 +255,6 @@ fn read_claim(layout: &Layout, flags: u16) -> Result<Claim, Reject> {
         alive: layout.alive.get(),
         stamp_doubt_ns: layout.stamp_doubt.get(),
         leap: Leap::from_bits(flag::two_bits(flags, flag::LEAP)),
+        circle: layout.circle.get(),
     })
 }

@@ -50,6 +50,7 @@ fn a_claim() -> impl Strategy<Value = Claim> {
         alive: quality.4,
         stamp_doubt_ns: quality.4.rotate_left(5),
         leap: Leap::from_bits(states.0 >> 4),
+        circle: u64::from(version) << 21,
     })
 }
 
