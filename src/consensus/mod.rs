@@ -77,6 +77,8 @@ pub struct View<'a> {
     pub own_tracks: bool,
     /// Liars to tolerate among them and self.
     pub faults: usize,
+    /// The members do not all hear one another.
+    pub sparse: bool,
     /// False if this node follows the others and its own V does not count: it joins, observes, or follows references.
     pub own_counts: bool,
     /// Seconds since this node first heard a usable peer; infinite if it has agreed before.
@@ -103,6 +105,7 @@ impl View<'_> {
         own_node: NodeId(1),
         own_tracks: true,
         faults: 0,
+        sparse: false,
         own_counts: true,
         elapsed_s: 100.0,
         own_start: 0.0,

@@ -72,6 +72,11 @@ impl Budget {
         self.faults
     }
 
+    /// The members are known not to hear one another all.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.sparse
+    }
+
     /// Peers that a promise may leave out as liars: none until it is known that the others are covered by those who are
     /// not left out.
     pub(super) fn faults_of_promise(&self) -> usize {

@@ -403,6 +403,7 @@ impl Pipeline {
             own_node: self.config.node,
             own_tracks: self.state() == NodeState::Track,
             faults: self.budget.faults(),
+            sparse: self.budget.is_sparse(),
             own_counts,
             elapsed_s: self.started.map_or(f64::INFINITY, |started| now.since(started) as f64 * 1e-9),
             own_start: self.start_rate - self.mapping.rate,

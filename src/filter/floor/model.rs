@@ -14,6 +14,8 @@ const FLOOR_WANDER: f64 = 1e-3;
 /// Bounds of the curvature, in units of 1/S: variance neither vanishes in one step nor runs away.
 const CURVATURE_MIN: f64 = -0.9999;
 const CURVATURE_MAX: f64 = 0.3;
+/// What a whole exchange leaves of a variance at least, as a part of it: less is lost in rounding.
+const WHOLE_SHARE_MIN: f64 = 1e-9;
 /// Rounding may eat the last digits of two nearly equal variances; it must not leave a negative one. ns².
 const VARIANCE_MIN: f64 = 1e-3;
 
@@ -192,7 +194,8 @@ impl Models {
             self.p_offset_floor + self.p_floor_asymmetry,
             self.p_offset_asymmetry + self.p_asymmetry,
         );
-        let inverse = Duo::both(1.0) / (offset + asymmetry + Duo::both(variance));
+        let s = offset + asymmetry;
+        let inverse = Duo::both(1.0) / (s * (1.0 + WHOLE_SHARE_MIN) + Duo::both(variance));
         let gain = (Duo::both(measured) - self.offset - self.asymmetry) * inverse;
         self.offset += offset * gain;
         self.rate += rate * gain;
