@@ -167,7 +167,13 @@ impl Hybrid {
         // At most so many lie, so neither end of what is left after trimming is beyond all that the honest
         // say.
         let (low, high) = trimmed_ends(values, faults, typical, self.gates.reach);
-        let fused = self.fuse_faulty(values, Round { faults, ..round }, typical);
+        // Whoever hears well no more peers than may lie cannot tell whether they do, and what it hears badly guards it
+        // anyway: by the rules for more it stood between two groups for good.
+        let good = inputs.iter().filter(|input| input.sigma <= WITNESS * typical).count();
+        let fused = match good > faults {
+            true => self.fuse_faulty(values, Round { faults, ..round }, typical),
+            false => weighted_mean(values, None),
+        };
         Fused { value: fused.value.clamp(low, high), ..fused }
     }
 
