@@ -1,9 +1,10 @@
 //! An adversary that searches: it holds valid keys, chooses what to say, how far to go and through which part of the
 //! protocol, and keeps what hurts most. What it found is printed; a bound holds it.
 //!
-//! What it tries first is a matter of the *fused* estimate's sigma, which is far below that of one edge: a lie of many
-//! sigma is seen through, one of a tenth moves nobody. The ratios are to the same runs without a lie, seed by seed; what
-//! looks worst is tried again on seeds that the search has not seen, because the worst of many noisy numbers is too bad.
+//! What it tries first is a matter of the *fused* estimate's sigma, which is far below that of one edge: a lie of
+//! many sigma is seen through, one of a tenth moves nobody. The ratios are to the same runs without a lie, seed by
+//! seed. What looks worst is tried again on seeds that the search has not seen: the worst of many noisy numbers is
+//! too bad.
 //!
 //! The test command searches little, on one core in less than a minute. All of it, on as many seeds as one likes:
 //!
@@ -182,8 +183,8 @@ fn seeds(from: u32, count: u32) -> Vec<u64> {
     (from..from + count).map(|n| seed_of(first_seed(), n)).collect()
 }
 
-/// Tries every way of lying at sizes spread over the range, climbs from the worst few, and tries the worst of all again;
-/// returns the worst of these and what it did, as a multiple of what happens without it.
+/// Tries every way of lying at sizes spread over the range, climbs from the worst few, tries the worst of all
+/// again, and returns the worst of these and what it did, as a multiple of what happens without it.
 fn worst_lie(world: &World, effort: &Effort) -> (String, f64) {
     let searched = seeds(0, effort.seeds);
     let calm_ns = rms_ns(&world.peace(&searched));
@@ -223,9 +224,9 @@ fn worst_lie(world: &World, effort: &Effort) -> (String, f64) {
     (found[0].1.told(sigma_ns), found[0].0)
 }
 
-/// Tries both drags at sizes spread over the range; returns the one that pulled the mean clock's rate most, and by how
-/// much, ppb. Oscillators wander by tens of ppb in such a time, and the mean of all with them, whoever lies: what a drag
-/// does is half of what it changes by pulling the other way, all else being equal.
+/// Tries both drags at sizes spread over the range; returns the one that pulled the mean clock's rate most, and by
+/// how much, ppb. Oscillators wander by tens of ppb in such a time, and the mean of all with them, whoever lies:
+/// what a drag does is half of what it changes by pulling the other way, all else being equal.
 fn worst_drag(world: &World, sigmas: &[f64], seeds: &[u64]) -> (String, f64) {
     let peace = world.peace(seeds);
     let sigma_ns = rms_ns(&peace) / std::f64::consts::SQRT_2;
@@ -257,8 +258,9 @@ fn assert_harm(world: &World, effort: &Effort, most: f64) {
 }
 
 /// Most that the searches may find, as multiples of peace. Aimed at: 1.4 for every attack, 1.8 for the worst size.
-/// Found on five seeds of a search, the worst of them here: cards 1.30 and 1.59, LAN 1.45 and 1.95, of four and of ten. What
-/// is above 1.4 comes of lies in the stamps, which tell both halves of the honest that they are right and a little more.
+/// Found by searches from five seeds, the worst of them here: cards 1.30 and 1.59, LAN 1.45 and 1.95, of four and of
+/// ten. What is above 1.4 comes of lies in the stamps, which tell both halves of the honest that they are right and a
+/// little more (docs/measurements/2026-11-27-adversary.md).
 const FOUR_CARDS: f64 = 1.4;
 const FOUR_OF_A_LAN: f64 = 1.6;
 const TEN_CARDS: f64 = 1.75;

@@ -33,8 +33,8 @@ pub struct Bounds {
     pub sigma_ratio: Option<[f64; 2]>,
     /// Packets that a node sends a second.
     pub packets_per_node_s: Option<f64>,
-    /// Worst 5 s of the undisturbed nodes after the first event, over the worst 5 s of the same nodes in the same span of
-    /// the same world, of the same seed, in which nothing happens and nobody joins.
+    /// Worst 5 s of the undisturbed nodes after the first event, over the worst 5 s of the same nodes in the same span
+    /// of the same world, of the same seed, in which nothing happens and nobody joins.
     pub disturbance: Option<f64>,
     /// A node that joins, returns or merges is within this of the others...
     pub rejoined_within: Option<Span>,

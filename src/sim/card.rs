@@ -31,8 +31,8 @@ pub struct Card {
 }
 
 impl Card {
-    /// A card whose clock nobody has read yet; a reading of both clocks is off by `read_noise`, and never by more than half
-    /// of `read_width_ns`: so long it takes.
+    /// A card whose clock nobody has read yet; a reading of both clocks is off by `read_noise`, and never by more than
+    /// half of `read_width_ns`: so long it takes.
     #[must_use]
     pub fn new(oscillator: Oscillator, read_noise: Law, read_width_ns: f64, stream: Stream) -> Self {
         let readings = Vec::with_capacity(READINGS);

@@ -10,8 +10,8 @@ use crate::unit::{ClockTime, RawTime};
 const SECOND_NS: i64 = 1_000_000_000;
 /// A UTC day, ns.
 const DAY_NS: i64 = 86_400 * SECOND_NS;
-/// So long before and after a leap second of UTC the whole seconds of an error say nothing, ns: no two clocks take it at
-/// the same instant, and in that time whole seconds say nothing to the pipeline either (decision 21).
+/// So long before and after a leap second of UTC the whole seconds of an error say nothing, ns: no two clocks take it
+/// at the same instant, and in that time whole seconds say nothing to the pipeline either (decision 21).
 const AROUND_LEAP_NS: i64 = 2 * SECOND_NS;
 
 /// What the right time is.
@@ -133,7 +133,7 @@ impl SimClock {
 }
 
 impl SimClock {
-    /// From `at` on it takes `leap` at the end of its UTC day; what has been announced stays until another word is said.
+    /// From `at` on it takes `leap` at the end of its UTC day; what is announced stays until another word is said.
     pub fn announce(&mut self, at: FineRaw, leap: Leap) {
         self.take_leap(at);
         if leap != self.leap.announced {

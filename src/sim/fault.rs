@@ -143,8 +143,8 @@ pub enum Event {
         /// By how much, positive = forward.
         by: Span,
     },
-    /// What disciplines these clocks announces to them the leap second at the end of their UTC day, which they then take by
-    /// themselves. It disturbs nobody: they are judged all the time.
+    /// What disciplines these clocks announces to them the leap second at the end of their UTC day, which they then
+    /// take by themselves. It disturbs nobody: they are judged all the time.
     Leap {
         /// When it is announced.
         at: Span,

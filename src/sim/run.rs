@@ -48,8 +48,8 @@ pub struct Report {
     pub ratio: Option<f64>,
     /// Packets that a node sent a second.
     pub packets_per_node_s: f64,
-    /// Worst 5 s of the undisturbed nodes after the first event over the worst 5 s of the same nodes where nothing happens;
-    /// null where no bound asks for it, since it takes a second run.
+    /// Worst 5 s of the undisturbed nodes after the first event over the worst 5 s of the same nodes where nothing
+    /// happens; null where no bound asks for it, since it takes a second run.
     pub disturbance: Option<f64>,
     /// The longest that a node took to be back among the others, s.
     pub rejoined_s: Option<f64>,

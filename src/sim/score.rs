@@ -454,7 +454,8 @@ fn absences(scenario: &Scenario, events: &[Event], settle: TrueNs) -> Absences {
         }
     }
     for event in events {
-        // A change of route is an event of the link, and an announcement disturbs nobody: the nodes are judged all the time.
+        // A change of route is an event of the link, and an announcement disturbs nobody: these nodes are judged all
+        // the time.
         if matches!(event, Event::Route { .. } | Event::Leap { .. }) {
             continue;
         }

@@ -1,6 +1,6 @@
 //! What a simulated node sees of its own clock when it reads it: leap seconds and interference. Leap seconds are
-//! announced to the clock by whatever disciplines it or by the pipeline, it takes them by itself, and the pipeline hears of
-//! both at the next tick, as in the daemon's discipline thread.
+//! announced to the clock by whatever disciplines it or by the pipeline, it takes them by itself, and the pipeline
+//! hears of both at the next tick, as in the daemon's discipline thread.
 
 use super::Node;
 use crate::flow::{Leap, Reading};
