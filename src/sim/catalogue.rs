@@ -189,8 +189,6 @@ catalogue![
     "467-edge-6ns-stamps-10",
     "468-liars-random-50",
     "469-liars-two-faced-50",
-    "470-liars-smart-drag-50",
-    "471-liars-echo-50",
     "490-median-split",
     "501-one-way",
     "502-wrong-key",

@@ -82,9 +82,9 @@ pub fn run(
     algorithm: Algorithm,
     seed: u64,
     progress: &(dyn Fn() + Sync),
-    mut trace: Option<&mut Trace>,
+    trace: Option<&mut Trace>,
 ) -> Report {
-    let (mut score, exchanges) = simulate(scenario, scenario, algorithm, seed, progress, trace.as_deref_mut());
+    let (mut score, exchanges) = simulate(scenario, scenario, algorithm, seed, progress, trace);
     if scenario.bounds.disturbance.is_some() {
         let (control, _) = simulate(&scenario.without_events(), scenario, algorithm, seed, &|| (), None);
         let worst = score.undisturbed_worst_ns.zip(control.undisturbed_worst_ns);
