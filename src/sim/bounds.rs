@@ -33,8 +33,8 @@ pub struct Bounds {
     pub sigma_ratio: Option<[f64; 2]>,
     /// Packets that a node sends a second.
     pub packets_per_node_s: Option<f64>,
-    /// Worst 5 s of the undisturbed nodes after the first event, over the worst 5 s of the same nodes in the same span of
-    /// the same world, of the same seed, in which nothing happens and nobody joins.
+    /// Worst 5 s of the undisturbed nodes after the first event, over the worst 5 s of the same nodes in the same span
+    /// of the same world, of the same seed, in which nothing happens and nobody joins.
     pub disturbance: Option<f64>,
     /// A node that joins, returns or merges is within this of the others...
     pub rejoined_within: Option<Span>,
@@ -47,6 +47,8 @@ pub struct Bounds {
     pub must_not_sync: Vec<usize>,
     /// Nodes that must have ended because the guard refused to move their clocks any further; no other may have.
     pub ended: Vec<usize>,
+    /// Nodes whose clocks must never have been commanded.
+    pub untouched: Vec<usize>,
     /// Links over which no exchange may ever have been completed.
     pub unused: Vec<[usize; 2]>,
     /// The algorithms for which the bounds hold; the scenario's own unless told.
@@ -107,6 +109,9 @@ impl Bounds {
         }
         for n in self.must_not_sync.iter().filter(|n| score.synced.contains(n)) {
             failures.push(format!("node {n} has synchronised and must not"));
+        }
+        for n in self.untouched.iter().filter(|n| score.steered.contains(n)) {
+            failures.push(format!("the clock of node {n} has been steered and must not"));
         }
         for n in self.ended.iter().filter(|n| score.ended.iter().all(|(ended, _)| ended != *n)) {
             failures.push(format!("node {n} has not ended, and its guard should have refused to move its clock"));

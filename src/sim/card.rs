@@ -18,6 +18,8 @@ const JUMP_NS: f64 = 100_000.0;
 pub struct Card {
     oscillator: Oscillator,
     read_noise: Law,
+    /// A reading cannot be wrong by more than half of this, ns.
+    read_width_ns: f64,
     stream: Stream,
     /// Card time, whole ns, and raw minus card, ns relative to `base_ns`; oldest first.
     readings: Vec<(i64, f64)>,
@@ -29,11 +31,22 @@ pub struct Card {
 }
 
 impl Card {
-    /// A card whose clock nobody has read yet; a reading of both clocks is off by `read_noise`.
+    /// A card whose clock nobody has read yet; a reading of both clocks is off by `read_noise`, and never by more than
+    /// half of `read_width_ns`: so long it takes.
     #[must_use]
-    pub fn new(oscillator: Oscillator, read_noise: Law, stream: Stream) -> Self {
+    pub fn new(oscillator: Oscillator, read_noise: Law, read_width_ns: f64, stream: Stream) -> Self {
         let readings = Vec::with_capacity(READINGS);
-        Card { oscillator, read_noise, stream, readings, base_ns: 0, origin_ns: 0, offset_ns: 0.0, rate: 0.0 }
+        Card {
+            oscillator,
+            read_noise,
+            read_width_ns,
+            stream,
+            readings,
+            base_ns: 0,
+            origin_ns: 0,
+            offset_ns: 0.0,
+            rate: 0.0,
+        }
     }
 
     /// The card's clock now.
@@ -50,7 +63,8 @@ impl Card {
     /// Both clocks are read together; the line is drawn anew.
     pub fn measure(&mut self, now: TrueNs, raw: FineRaw) {
         let card = self.oscillator.read(now);
-        let noise_ns = self.read_noise.draw(&mut self.stream);
+        let most_ns = self.read_width_ns / 2.0;
+        let noise_ns = self.read_noise.draw(&mut self.stream).clamp(-most_ns, most_ns);
         let apart_ns =
             |base_ns: i64| (raw.nanos - card.nanos - base_ns) as f64 + (raw.frac_ns - card.frac_ns) + noise_ns;
         let expected = self.offset_ns + self.rate * (card.nanos - self.origin_ns) as f64;
@@ -72,6 +86,18 @@ impl Card {
         let card_ns = stamp.nanos();
         let more_ns = self.offset_ns + self.rate * card_ns.wrapping_sub(self.origin_ns) as f64;
         RawTime::from_nanos(card_ns.wrapping_add(self.base_ns).wrapping_add(more_ns.round() as i64))
+    }
+
+    /// By how much a stamp brought to raw time can be wrong beyond the delay that it measures, ns: the truth is inside
+    /// of the newest reading, and the line is that far from its middle. Infinite while there is no line.
+    #[must_use]
+    pub fn doubt_ns(&self) -> f64 {
+        match self.readings.last() {
+            Some((_, apart_ns)) if self.readings.len() > 1 => {
+                self.read_width_ns / 2.0 + (apart_ns - self.offset_ns).abs()
+            }
+            _ => f64::INFINITY,
+        }
     }
 
     fn fit(&mut self, origin_ns: i64) {
@@ -104,7 +130,7 @@ mod tests {
     fn errors(noise: &str) -> Vec<f64> {
         let mut raw = oscillator(20e-6, 5_000_000_000, 0);
         let card = oscillator(-40e-6, 15_000_000_000, 1);
-        let mut card = Card::new(card, noise.parse().unwrap(), Stream::new(3, Purpose::Card, 0, 0));
+        let mut card = Card::new(card, noise.parse().unwrap(), 1_000.0, Stream::new(3, Purpose::Card, 0, 0));
         let mut errors = Vec::new();
         for tick in 0..1_600 {
             let now = tick * SECOND_NS / 16;
@@ -134,7 +160,7 @@ mod tests {
     #[test]
     fn a_raw_clock_that_jumps_begins_a_new_line() {
         let mut raw = oscillator(0.0, 5_000_000_000, 0);
-        let mut card = Card::new(oscillator(0.0, 7, 1), Law::ZERO, Stream::new(3, Purpose::Card, 0, 0));
+        let mut card = Card::new(oscillator(0.0, 7, 1), Law::ZERO, 100.0, Stream::new(3, Purpose::Card, 0, 0));
         card.measure(0, raw.read(0));
         raw.jump(SECOND_NS, 200_000_000);
         card.measure(SECOND_NS, raw.read(SECOND_NS));

@@ -8,14 +8,14 @@ use std::ops::RangeInclusive;
 use toml::de::{DeTable, DeValue};
 
 use super::bounds::Bounds;
-use super::fault::{Attack, Event, Kept, Liar};
+use super::fault::{Attack, Event, Kept, LeapSpec, Liar};
 use super::law::Law;
 use super::parts::{BurstSpec, ClockSpec, LimitsSpec, LinkSpec, OscillatorSpec, QueueSpec, StampSpec};
 use super::quantity::{Rate, Span};
 use super::scenario::{Cluster, EdgeSpec, Fidelity, NodeSpec, Scenario};
 use super::topology::Topology;
 use crate::flow::Role;
-use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_MAX};
+use crate::limits::{PEERS_MAX, RATE_HZ_MAX, RATE_HZ_MIN, ROUNDS_MAX, STAMP_DOUBT_NS_MAX};
 use crate::pipeline::Algorithm;
 
 /// Nodes of the largest cluster: some gigabytes.
@@ -286,6 +286,7 @@ fn stamps(key: &str, spec: &StampSpec) -> Checked {
     let Some(card) = &spec.card else { return Ok(()) };
     oscillator(&at("card.oscillator"), &card.oscillator)?;
     span_in(at("card.offset"), card.offset, Span(0.0)..=OFFSET_MAX)?;
+    span_in(at("card.read_width"), card.read_width, Span(2.0)..=Span(STAMP_DOUBT_NS_MAX))?;
     law(at("card.read_noise"), &card.read_noise)
 }
 
@@ -378,9 +379,9 @@ fn node(key: &str, spec: &NodeSpec, scenario: &Scenario) -> Checked {
     if let Some(own) = &spec.clock {
         clock(&at("clock"), own)?;
         let theirs = [ClockSpec::default().begins_unix_s, scenario.clock.begins_unix_s];
-        ensure(theirs.contains(&own.begins_unix_s), at("clock.begins_unix_s"), || {
-            "belongs to the whole world: write it into [clock]".into()
-        })?;
+        let world = || "belongs to the whole world: write it into [clock]".into();
+        ensure(theirs.contains(&own.begins_unix_s), at("clock.begins_unix_s"), world)?;
+        ensure([LeapSpec::None, scenario.clock.leap].contains(&own.leap), at("clock.leap"), world)?;
     }
     spec.stamps.as_ref().map_or(Ok(()), |own| stamps(&at("stamps"), own))?;
     spec.limits.as_ref().map_or(Ok(()), |own| limits(&at("limits"), own))?;
@@ -439,7 +440,7 @@ fn liars(scenario: &Scenario) -> Checked {
                 })?;
             }
             Attack::Delay { by } => span_in(at("attack.by"), *by, Span(1.0)..=DELAY_MAX)?,
-            Attack::Echo | Attack::Replay | Attack::Silence => {}
+            Attack::Echo | Attack::Replay | Attack::Silence | Attack::Leap { .. } => {}
         }
     }
     if !scenario.liars.is_empty() {
@@ -505,6 +506,7 @@ fn event(key: &str, event: &Event, scenario: &Scenario, links: Option<&[(usize, 
             rate_within(at("change"), *change, FREQUENCY_MAX)?;
             span_in(at("tau"), *tau, Span(1e6)..=DURATION_MAX)
         }
+        Event::Leap { .. } | Event::LeapForgotten { .. } => Ok(()),
         Event::ClockStep { by, .. } => span_in(at("by"), *by, Span(-OFFSET_MAX.0)..=OFFSET_MAX),
         Event::Churn { until, part_per_minute, down, .. } => {
             later(*until)?;
@@ -576,11 +578,9 @@ fn bounds(bounds: &Bounds, scenario: &Scenario, links: Option<&[(usize, usize)]>
         format!("asks for more honest nodes than there are of {count}")
     })?;
     ensure(bounds.noticed.is_none() || !scenario.liars.is_empty(), at("noticed"), || "needs a [[liar]]".into())?;
-    if !bounds.must_not_sync.is_empty() {
-        nodes(&at("must_not_sync"), &bounds.must_not_sync, count)?;
-    }
-    if !bounds.ended.is_empty() {
-        nodes(&at("ended"), &bounds.ended, count)?;
+    let named = [("must_not_sync", &bounds.must_not_sync), ("untouched", &bounds.untouched), ("ended", &bounds.ended)];
+    for (name, list) in named.into_iter().filter(|(_, list)| !list.is_empty()) {
+        nodes(&at(name), list, count)?;
     }
     for (n, ends) in bounds.unused.iter().enumerate() {
         pair(&at(&format!("unused.{n}")), *ends, count, links)?;

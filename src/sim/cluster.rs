@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use direct::Meeting;
 
+use super::clock::Utc;
 use super::fault::{Event as Fault, Kept};
 use super::liar::Scene;
 use super::link::{Link, Path};
@@ -69,7 +70,7 @@ pub struct Cluster {
     meetings: Vec<Meeting>,
     interval_ns: i64,
     rounds: u32,
-    begins_ns: i64,
+    utc: Utc,
     flights: Vec<Flight>,
     free: Vec<u32>,
     faults: Vec<Fault>,
@@ -138,7 +139,7 @@ impl Cluster {
             meetings,
             interval_ns,
             rounds: spec.rounds,
-            begins_ns: scenario.clock.begins_ns(),
+            utc: scenario.clock.utc(),
             flights: Vec::new(),
             free: Vec::new(),
             faults,
@@ -280,7 +281,7 @@ impl Cluster {
         let raw = self.nodes[n].raw(now);
         let mapping = self.nodes[n].claim.mapping;
         let (own_whole, own_frac) = mapping.offset_at(super::clock::whole(raw));
-        let own_ns = (raw.nanos + own_whole - self.begins_ns - now) as f64 + own_frac;
+        let own_ns = (raw.nanos + own_whole - self.utc.at(now)) as f64 + own_frac;
         let own_rate = mapping.rate + self.nodes[n].oscillator.rate();
         let receiver_ns = self.nodes[to].error_ns(now) - own_ns;
         let receiver_rate = self.nodes[to].clock.rate() + self.nodes[to].oscillator.rate() - own_rate;
@@ -440,6 +441,10 @@ impl Cluster {
                     self.nodes[*n].clock.command(raw, rate, by.nanos());
                 }
             }
+            Fault::Leap { nodes, second, .. } => {
+                nodes.iter().for_each(|n| self.nodes[*n].announce_leap(now, (*second).into()));
+            }
+            Fault::LeapForgotten { nodes, .. } => nodes.iter().for_each(|n| self.nodes[*n].forget_leap(now)),
             Fault::Churn { .. } => unreachable!("churn has been written out as crashes"),
             Fault::Route { between: [a, b], forward, backward, .. } => {
                 let (low, high) = (*a.min(b), *a.max(b));
@@ -551,7 +556,7 @@ mod tests {
             let clock_ns = cluster.nodes[1].error_ns(50 * SECOND_NS) - 1e6;
             let mapping = cluster.nodes[1].claim.mapping;
             let raw = cluster.nodes[1].raw(50 * SECOND_NS);
-            let v_ns = mapping.virtual_at(super::super::clock::whole(raw)).nanos() - cluster.begins_ns - 50 * SECOND_NS;
+            let v_ns = mapping.virtual_at(super::super::clock::whole(raw)).nanos() - cluster.utc.at(50 * SECOND_NS);
             (clock_ns, v_ns)
         };
         // Twenty seconds alone after coming back: at the oscillator's own rate that makes 800 us.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::quantity::{Rate, Span};
 use super::random::{Purpose, Stream};
+use crate::flow::Leap;
 
 /// What a new run finds of the one before it, which steered its clock.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -19,6 +20,29 @@ pub enum Kept {
     Drift,
     /// It has booted anew and knows nothing: its clock runs at the oscillator's own rate.
     Nothing,
+}
+
+/// A leap second as it is written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeapSpec {
+    /// None.
+    #[default]
+    None,
+    /// A day of a second more.
+    Insert,
+    /// A day of a second less.
+    Delete,
+}
+
+impl From<LeapSpec> for Leap {
+    fn from(spec: LeapSpec) -> Leap {
+        match spec {
+            LeapSpec::None => Leap::None,
+            LeapSpec::Insert => Leap::Insert,
+            LeapSpec::Delete => Leap::Delete,
+        }
+    }
 }
 
 /// Something that happens at a time.
@@ -119,6 +143,23 @@ pub enum Event {
         /// By how much, positive = forward.
         by: Span,
     },
+    /// What disciplines these clocks announces to them the leap second at the end of their UTC day, which they then
+    /// take by themselves. It disturbs nobody: they are judged all the time.
+    Leap {
+        /// When it is announced.
+        at: Span,
+        /// To whose.
+        nodes: Vec<usize>,
+        /// Which; `none` takes back what was announced.
+        second: LeapSpec,
+    },
+    /// These clocks forget what they have been told of a leap second, and will not take it.
+    LeapForgotten {
+        /// When.
+        at: Span,
+        /// Whose.
+        nodes: Vec<usize>,
+    },
     /// Nodes drawn by the seed die and come back, one after the other, for a while.
     Churn {
         /// From when.
@@ -157,6 +198,8 @@ impl Event {
             | Event::TemperatureStep { at, .. }
             | Event::StuckClock { at, .. }
             | Event::ClockStep { at, .. }
+            | Event::Leap { at, .. }
+            | Event::LeapForgotten { at, .. }
             | Event::Churn { at, .. }
             | Event::Route { at, .. } => *at,
         }
@@ -173,7 +216,9 @@ impl Event {
             | Event::FrequencyJump { nodes, .. }
             | Event::TemperatureStep { nodes, .. }
             | Event::StuckClock { nodes, .. }
-            | Event::ClockStep { nodes, .. } => nodes,
+            | Event::ClockStep { nodes, .. }
+            | Event::Leap { nodes, .. }
+            | Event::LeapForgotten { nodes, .. } => nodes,
             Event::Route { between, .. } => between,
             Event::Churn { .. } => &[],
         }
@@ -205,6 +250,8 @@ impl Event {
             Event::TemperatureStep { .. } => "temperature step",
             Event::StuckClock { .. } => "stuck clock",
             Event::ClockStep { .. } => "clock step",
+            Event::Leap { .. } => "leap second announced",
+            Event::LeapForgotten { .. } => "leap second forgotten",
             Event::Churn { .. } => "churn",
             Event::Route { .. } => "route change",
         }
@@ -308,6 +355,11 @@ pub enum Attack {
     Replay,
     /// Nothing is sent at all.
     Silence,
+    /// Everybody is told of this leap second at the end of the day, or of none, whatever the own clock has been told.
+    Leap {
+        /// Which.
+        second: LeapSpec,
+    },
 }
 
 #[cfg(test)]

@@ -116,6 +116,8 @@ impl Lying {
                 let since_ns = (scene.now - self.spec.from.nanos()) as f64;
                 Some(Lie { shift_ns: rate.0 * since_ns, rate: rate.0 })
             }
+            // Told of nothing but the leap second.
+            Attack::Leap { .. } => Some(own(0.0)),
             Attack::Delay { .. } | Attack::Replay | Attack::Silence => None,
         }
     }
@@ -131,6 +133,9 @@ impl Lying {
         keys: &Keyring,
     ) {
         let Ok((mut message, key)) = Message::open(datagram, receiver, keys) else { return };
+        if let Attack::Leap { second } = self.spec.attack {
+            message.claim.leap = second.into();
+        }
         match self.spec.via {
             Via::Claim => {
                 message.claim.mapping =

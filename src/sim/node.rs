@@ -1,11 +1,13 @@
 //! One simulated node: the very `exchange` and `pipeline` of the daemon, an oscillator, a delivered clock and a way of
 //! taking stamps. It is told what happens and when; it knows neither links nor the other nodes.
 
+mod own_clock;
+
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use super::card::Card;
-use super::clock::{SimClock, whole};
+use super::clock::{SimClock, Utc, whole};
 use super::fault::Kept;
 use super::law::Law;
 use super::liar::Lying;
@@ -21,10 +23,6 @@ use crate::pipeline::{Algorithm, Config as PipelineConfig, Limits, Pipeline, Uph
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Identity, Keyring, Reject};
 
-/// What the daemon's system clock allows before it says that somebody else has moved it, ns.
-const MOVED_NS_MIN: f64 = 5_000.0;
-/// The same, for the rate (seconds per second).
-const RATE_STRAY_MAX: f64 = 1e-6;
 /// The daemon saves its mapping this often, ns ...
 const SAVED_EVERY_NS: i64 = 2_000_000_000;
 /// ... and finds one of no use that is older than this, ns.
@@ -33,8 +31,6 @@ const SAVED_AGE_NS_MAX: i64 = 3_600_000_000_000;
 const DRIFT_GRAIN: f64 = 1e-12;
 /// Ways of taking stamps of which one copy is kept.
 const MODELS_SHARED: usize = 8;
-/// Two readings are apart by no more than so many standard deviations of one.
-const READING_SIGMAS: f64 = 8.0;
 
 /// What a node says to others and with which keys; what a cluster without packets does without.
 pub struct Speech {
@@ -86,6 +82,8 @@ pub struct Node {
     pub lying: Option<Lying>,
     /// Ever left the state it started in.
     pub has_synced: bool,
+    /// Its clock has been commanded.
+    pub has_steered: bool,
     has_tracked: bool,
     /// The machine has told why the clock stands elsewhere: nobody has interfered.
     told: bool,
@@ -98,8 +96,8 @@ pub struct Node {
     left: Option<(Reading, f64)>,
     /// The mapping as it was last saved.
     saved: Option<Mapping>,
-    /// What clocks read when the world begins, ns.
-    begins_ns: i64,
+    /// The truth.
+    utc: Utc,
     tick_stream: Stream,
     tick_late: Law,
     tick_ns: i64,
@@ -171,8 +169,8 @@ impl Node {
         let stream = Stream::new(seed, Purpose::Oscillator, n, 0);
         let mut oscillator = Oscillator::in_cells(quality, raw_start_ns, cell_ns, stream);
         let raw = oscillator.read(0);
-        let begins_ns = scenario.clock.begins_ns();
-        let clock = SimClock::new(raw, begins_ns + offset_ns, 0.0, clock_spec.rate_grain.0);
+        let utc = scenario.clock.utc();
+        let clock = SimClock::new(raw, utc.at(0) + offset_ns, 0.0, clock_spec.rate_grain.0);
         let alone = scenario.nodes.iter().any(|s| s.wrong_key && s.nodes.contains(&number));
         let identity = identity(number, 0);
         let role = scenario.role(number);
@@ -232,8 +230,9 @@ impl Node {
             has_synced: false,
             noticed_at: TrueNs::MIN,
             ended: None,
+            has_steered: false,
             has_tracked: false,
-            begins_ns,
+            utc,
             tick_stream: Stream::new(seed, Purpose::Tick, n, 0),
             tick_late: cluster.tick_late.clone(),
             tick_ns: cluster.tick.nanos(),
@@ -428,36 +427,30 @@ impl Node {
         self.told = true;
     }
 
-    /// By how much the clock stands elsewhere at `now` than the last command let it go, ns: somebody else has set it. 0
-    /// for what may be the noise of reading it. The daemon's system clock looks at itself in the same way.
-    fn moved_by_others_ns(&self, now: &Reading) -> i64 {
-        let Some((then, rate)) = &self.left else { return 0 };
-        let span_ns = now.raw.since(then.raw);
-        let gained_ns = now.clock.nanos() - then.clock.nanos() - span_ns;
-        let moved_ns = gained_ns as f64 - rate * span_ns as f64;
-        let noise_ns = READING_SIGMAS * self.read_noise.variance().sqrt();
-        let doubt_ns = noise_ns + RATE_STRAY_MAX * span_ns as f64;
-        if moved_ns.abs() > MOVED_NS_MIN + doubt_ns { moved_ns.round() as i64 } else { 0 }
-    }
-
     /// One steering tick. Returns when the next is due.
     pub fn tick(&mut self, now: TrueNs) -> TrueNs {
         self.take_in();
         let raw = self.oscillator.read(now);
         if let Some(card) = &mut self.card {
             card.measure(now, raw);
+            self.pipeline.set_stamp_doubt(card.doubt_ns());
         }
+        self.hear_of_leap(raw);
         let noise_ns = self.read_noise.draw(&mut self.tick_stream).round() as i64;
         let reading = Reading { raw: whole(raw), clock: self.clock.read(raw).plus(noise_ns) };
         if !std::mem::take(&mut self.told) && self.moved_by_others_ns(&reading) != 0 {
             self.pipeline.moved_by_others();
         }
         let tick = self.pipeline.tick(reading);
+        self.has_steered |= tick.correction.is_some();
         self.left = tick.correction.map(|correction| {
             self.clock.command(raw, correction.rate, correction.step_ns);
             let clock = self.clock.read(raw).plus(noise_ns);
             (Reading { clock, ..reading }, self.clock.rate())
         });
+        if let Some(leap) = tick.leap {
+            self.clock.announce(raw, leap);
+        }
         self.claim = tick.claim;
         self.save(whole(raw));
         if let Some(refusal) = tick.refusal {
@@ -489,10 +482,11 @@ impl Node {
         }
     }
 
-    /// The error of the delivered clock, ns, positive = ahead of true time.
+    /// The error of the delivered clock, ns, positive = ahead of true time; while UTC takes a leap second, that without
+    /// its whole seconds.
     pub fn error_ns(&mut self, now: TrueNs) -> f64 {
         let raw = self.oscillator.read(now);
-        self.clock.error_ns(raw, self.begins_ns + now)
+        self.utc.counted_ns(now, self.clock.error_ns(raw, self.utc.at(now)))
     }
 
     /// The delivered clock minus the oscillator, ns, above an arbitrary origin.

@@ -4,6 +4,8 @@
 use serde::Deserialize;
 
 use super::card::Card;
+use super::clock::Utc;
+use super::fault::LeapSpec;
 use super::law::{Law, Term};
 use super::link::{Bursts, Path, Queue, Wire};
 use super::oscillator::{CELL_NS, Oscillator, Quality};
@@ -83,16 +85,18 @@ pub struct ClockSpec {
     pub read_noise: Law,
     /// What true time is when the world begins, seconds of Unix time; of the whole cluster.
     pub begins_unix_s: i64,
+    /// The leap second that true time takes at the end of that day; of the whole cluster.
+    pub leap: LeapSpec,
 }
 
 /// Some day in 2027.
 const BEGINS_UNIX_S: i64 = 1_800_000_000;
 
 impl ClockSpec {
-    /// What true time is when the world begins, ns.
+    /// The truth.
     #[must_use]
-    pub fn begins_ns(&self) -> i64 {
-        self.begins_unix_s * 1_000_000_000
+    pub fn utc(&self) -> Utc {
+        Utc::new(self.begins_unix_s * 1_000_000_000, self.leap.into())
     }
 }
 
@@ -104,6 +108,7 @@ impl Default for ClockSpec {
             rate_grain: Rate(0.0),
             read_noise: Law::ZERO,
             begins_unix_s: BEGINS_UNIX_S,
+            leap: LeapSpec::None,
         }
     }
 }
@@ -156,12 +161,14 @@ pub struct CardSpec {
     pub offset: Span,
     /// Error of reading both clocks together, which is done at each tick.
     pub read_noise: Law,
+    /// How long such a reading takes: it cannot be wrong by more than half of this.
+    pub read_width: Span,
 }
 
 impl Default for CardSpec {
     fn default() -> Self {
         let read_noise = Law::ZERO.plus(Term::Normal(20.0));
-        CardSpec { oscillator: OscillatorSpec::default(), offset: Span(10e9), read_noise }
+        CardSpec { oscillator: OscillatorSpec::default(), offset: Span(10e9), read_noise, read_width: Span(800.0) }
     }
 }
 
@@ -174,7 +181,8 @@ impl CardSpec {
         let start_ns = raw_start_ns + (self.offset.0 * start.symmetric()) as i64;
         let path = Stream::new(seed, Purpose::Card, n, 1);
         let oscillator = Oscillator::in_cells(quality, start_ns, self.oscillator.cell.nanos(), path);
-        Card::new(oscillator, self.read_noise.clone(), Stream::new(seed, Purpose::Card, n, 2))
+        let stream = Stream::new(seed, Purpose::Card, n, 2);
+        Card::new(oscillator, self.read_noise.clone(), self.read_width.0, stream)
     }
 }
 

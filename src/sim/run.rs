@@ -48,8 +48,8 @@ pub struct Report {
     pub ratio: Option<f64>,
     /// Packets that a node sent a second.
     pub packets_per_node_s: f64,
-    /// Worst 5 s of the undisturbed nodes after the first event over the worst 5 s of the same nodes where nothing happens;
-    /// null where no bound asks for it, since it takes a second run.
+    /// Worst 5 s of the undisturbed nodes after the first event over the worst 5 s of the same nodes where nothing
+    /// happens; null where no bound asks for it, since it takes a second run.
     pub disturbance: Option<f64>,
     /// The longest that a node took to be back among the others, s.
     pub rejoined_s: Option<f64>,
@@ -82,9 +82,9 @@ pub fn run(
     algorithm: Algorithm,
     seed: u64,
     progress: &(dyn Fn() + Sync),
-    mut trace: Option<&mut Trace>,
+    trace: Option<&mut Trace>,
 ) -> Report {
-    let (mut score, exchanges) = simulate(scenario, scenario, algorithm, seed, progress, trace.as_deref_mut());
+    let (mut score, exchanges) = simulate(scenario, scenario, algorithm, seed, progress, trace);
     if scenario.bounds.disturbance.is_some() {
         let (control, _) = simulate(&scenario.without_events(), scenario, algorithm, seed, &|| (), None);
         let worst = score.undisturbed_worst_ns.zip(control.undisturbed_worst_ns);

@@ -60,6 +60,8 @@ pub struct Score {
     pub noticed: usize,
     /// Nodes that have ever synchronised.
     pub synced: Vec<usize>,
+    /// Nodes whose clocks have ever been commanded.
+    pub steered: Vec<usize>,
     /// Nodes that a refusal of their guard has ended, each with its sentence.
     pub ended: Vec<(usize, String)>,
     /// Exchanges completed over each link.
@@ -417,6 +419,7 @@ impl Scorer {
                 .filter(|n| cluster.is_judged(*n) && cluster.nodes[*n].noticed_at >= self.lies_from)
                 .count(),
             synced: (0..cluster.nodes.len()).filter(|n| cluster.nodes[*n].has_synced).collect(),
+            steered: (0..cluster.nodes.len()).filter(|n| cluster.nodes[*n].has_steered).collect(),
             ended: cluster.nodes.iter().filter_map(|node| Some((node.number, node.ended.clone()?))).collect(),
             exchanged: cluster
                 .edges()
@@ -451,8 +454,9 @@ fn absences(scenario: &Scenario, events: &[Event], settle: TrueNs) -> Absences {
         }
     }
     for event in events {
-        // A change of route is an event of the link: the nodes at its ends are judged all the time.
-        if matches!(event, Event::Route { .. }) {
+        // A change of route is an event of the link, and an announcement disturbs nobody: these nodes are judged all
+        // the time.
+        if matches!(event, Event::Route { .. } | Event::Leap { .. }) {
             continue;
         }
         let over = event.over_at().map(Span::nanos);
