@@ -226,8 +226,9 @@ proptest! {
                 let relations = here.relation(exchange.local_mid()).zip(there.relation(mirrored.local_mid()));
                 let Some((a, b)) = relations else { continue };
                 prop_assert_eq!(a.base_ns, -b.base_ns, "{}", kind.as_str());
-                // Inside they are exact opposites. The instants at which the two ends know them differ by what is left of
-                // the exchange's surprise, by one model's word or another's; over it, and no further, the rate carries.
+                // Inside they are exact opposites. The instants at which the two ends know them differ by what is
+                // left of the exchange's surprise, by one model's word or another's; over it, and no further, the
+                // rate carries.
                 let says_ns = (mirrored.local_mid().nanos() - exchange.local_mid().nanos() - a.base_ns) as f64;
                 let apart_ns = (says_ns - a.offset_ns).abs() + a.edge_var.sqrt();
                 let theta_ns = a.base_ns as f64 + a.offset_ns;

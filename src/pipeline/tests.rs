@@ -748,8 +748,8 @@ proptest! {
         prop_assert_eq!((score.violations, score.sum_violations), (0, 0));
     }
 
-    /// Nodes that tick and hear each other at different times, as daemons do: whatever is lost, the mean of all V takes a
-    /// rate among those of their oscillators (within 50 ppm of the mean), and then keeps it.
+    /// Nodes that tick and hear each other at different times, as daemons do: whatever is lost, the mean of all V
+    /// takes a rate among those of their oscillators (within 50 ppm of the mean), and then keeps it.
     #[test]
     fn honest_nodes_do_not_run_away_together(
         count in 2usize..6, lan in any::<bool>(), loss in 0.0..0.4f64, seed in any::<u64>(),
