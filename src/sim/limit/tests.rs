@@ -75,10 +75,9 @@ fn whole_filter_ns(q: &[f64], edges: &[(usize, usize, f64)], t: f64, rounds: usi
         (p[i][i], p[n + i][n + i]) = (1e8, 1e6);
     }
     for _ in 0..rounds {
-        for i in 0..n {
-            for k in 0..2 * n {
-                p[i][k] += t * p[n + i][k];
-            }
+        let (offsets, rates) = p.split_at_mut(n);
+        for (offset, rate) in offsets.iter_mut().zip(rates) {
+            offset.iter_mut().zip(rate.iter()).for_each(|(here, there)| *here += t * there);
         }
         for i in 0..n {
             for row in &mut p {
