@@ -205,7 +205,7 @@ complete -c llts -n "__fish_llts_using_subcommand keygen" -s h -l help -d 'Print
 complete -c llts -n "__fish_llts_using_subcommand check-config" -l json -d 'Print one JSON object'
 complete -c llts -n "__fish_llts_using_subcommand check-config" -s h -l help -d 'Print help'
 complete -c llts -n "__fish_llts_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c llts -n "__fish_llts_using_subcommand sim" -l explain -d 'Show a scenario as it is written, and its linear limit' -r
+complete -c llts -n "__fish_llts_using_subcommand sim" -l explain -d 'Show a scenario as it is written, and what can be reached in it at best' -r
 complete -c llts -n "__fish_llts_using_subcommand sim" -l algorithm -d 'How agreement is reached, instead of as the scenario says' -r
 complete -c llts -n "__fish_llts_using_subcommand sim" -l seeds -d 'Runs, each of its own seed [default: as the scenario says]' -r
 complete -c llts -n "__fish_llts_using_subcommand sim" -l seed -d 'First seed; alone, the only one' -r

@@ -9,11 +9,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::exit::{Failure, say};
 use crate::pipeline::Algorithm;
-use crate::sim::limit::limit_ns;
+use crate::sim::limit::{cramer_rao_ns, left_out, linear_ns};
 use crate::sim::plot::{Trace, draw};
 use crate::sim::quantity::Span;
 use crate::sim::run::{Report, run as run_once, run_all, seed_of};
 use crate::sim::scenario::{Scenario, shipped};
+use crate::sim::topology::Topology;
 
 /// The first seed unless told.
 const SEED_DEFAULT: u64 = 1;
@@ -30,7 +31,7 @@ pub(super) struct SimArgs {
     /// List the scenarios that come with the program
     #[arg(long, conflicts_with = "explain")]
     pub list: bool,
-    /// Show a scenario as it is written, and its linear limit
+    /// Show a scenario as it is written, and what can be reached in it at best
     #[arg(long, value_name = "SCENARIO")]
     pub explain: Option<String>,
     /// How agreement is reached, instead of as the scenario says
@@ -66,15 +67,17 @@ pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
     let shown_again_by = again(name, &scenario);
     let (algorithm, seeds) = choices(args, &scenario)?;
 
+    args.plot.as_deref().map_or(Ok(()), can_be_written)?;
     let bar = progress_bar(&scenario, seeds.len() as u32, args.json);
     let started = Instant::now();
     let mut reports = Vec::new();
     let mut rest = seeds.as_slice();
+    let mut drawn = Ok(());
     if let Some(file) = &args.plot {
         let mut trace = Trace::new(&scenario);
         let report = run_once(&scenario, algorithm, seeds[0], &|| bar.inc(1), Some(&mut trace));
         let title = format!("{}, {algorithm}, seed {}", scenario.name, seeds[0]);
-        draw(file, &scenario, &title, &trace).map_err(runtime)?;
+        drawn = draw(file, &scenario, &title, &trace).map_err(runtime);
         reports.push(report);
         rest = &seeds[1..];
     }
@@ -83,10 +86,23 @@ pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
 
     let elapsed_s = started.elapsed().as_secs_f64();
     let text = if args.json { json(&reports) } else { table(&scenario, &reports, elapsed_s, &shown_again_by) };
+    // A picture that could not be drawn takes no result with it.
     say(&text)?;
+    drawn?;
     match reports.iter().filter(|report| !report.pass).count() {
         0 => Ok(()),
         failed => Err(runtime(format!("{failed} of {} runs of {} broke a bound", reports.len(), scenario.name))),
+    }
+}
+
+/// A picture is drawn after the run: that there is no place for it is said before.
+fn can_be_written(file: &Path) -> Result<(), Failure> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let usage = |what: String| Err(Failure::Usage(format!("--plot: {what}")));
+    match () {
+        () if file.is_dir() => usage(format!("{} is a folder: name a file in it", file.display())),
+        () if !folder.is_dir() => usage(format!("there is no folder {}: make it first", folder.display())),
+        () => Ok(()),
     }
 }
 
@@ -184,11 +200,26 @@ fn list() -> Result<(), Failure> {
 
 fn explain(name: &str) -> Result<(), Failure> {
     let (scenario, text) = find(name)?;
-    let limit = match limit_ns(&scenario) {
-        Some(limit) => format!("linear limit of the pairwise error (steady-state Kalman filter): {}", Span(limit)),
-        None => "no linear limit: the links' noise has no variance".to_owned(),
+    let limits = limits(&scenario, SEED_DEFAULT);
+    say(&format!("# {}: {}\n{limits}\n{}\n", scenario.name, scenario.summary, text.trim_end()))
+}
+
+/// What can be reached in a scenario at best, in comment lines.
+fn limits(scenario: &Scenario, seed: u64) -> String {
+    let told = |name: &str, limit: Result<f64, &str>| match limit {
+        Ok(ns) => format!("# {name} of the pairwise error: {}\n", Span(ns)),
+        Err(reason) => format!("# no {name}: {reason}\n"),
     };
-    say(&format!("# {}: {}\n# {limit}\n\n{}\n", scenario.name, scenario.summary, text.trim_end()))
+    let mut out = told("linear limit (steady-state Kalman filter)", linear_ns(scenario, seed));
+    out += &told("Cramer-Rao bound (any estimator)", cramer_rao_ns(scenario, seed));
+    let left_out = left_out(scenario);
+    if !left_out.is_empty() {
+        writeln!(out, "# left out of both: {}", left_out.join(", ")).expect("a string takes everything");
+    }
+    if scenario.cluster.topology == Topology::Overlay || scenario.edges.iter().any(|edge| edge.part > 0.0) {
+        writeln!(out, "# the links are those that seed {seed} draws").expect("a string takes everything");
+    }
+    out
 }
 
 fn progress_bar(scenario: &Scenario, runs: u32, quiet: bool) -> ProgressBar {
@@ -215,6 +246,8 @@ fn table(scenario: &Scenario, reports: &[Report], elapsed_s: f64, called: &str) 
     let number = |n: Option<f64>, digits: usize| n.map_or("-".to_owned(), |n| format!("{n:.digits$}"));
     put(format!("{}: {}", scenario.name, scenario.summary));
     put(format!("{} runs of {}, {}", reports.len(), scenario.duration, reports[0].algorithm));
+    let best = [linear_ns(scenario, reports[0].seed), cramer_rao_ns(scenario, reports[0].seed)].map(Result::ok);
+    put(format!("at best: linear limit {}, Cramer-Rao bound {}", span(best[0]), span(best[1])));
     put(format!(
         "{:>12} {:>10} {:>10} {:>10} {:>6} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7} {:>5}",
         "seed", "rms", "p99", "max", "ratio", "<10us s", "<1us s", "<200ns", "drift", "sigma", "viol", "pkt/n/s", ""
@@ -287,6 +320,20 @@ mod tests {
         assert_eq!(again("a/b.toml", &scenario), "a/b.toml");
         let (shipped, _) = find("101").unwrap();
         assert_eq!(again("101", &shipped), "101-hw-mesh-3");
+    }
+
+    #[test]
+    fn a_picture_without_a_place_is_refused_before_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |file: PathBuf| match can_be_written(&file) {
+            Err(Failure::Usage(said)) => said,
+            Err(_) => panic!("it is not the run's fault"),
+            Ok(()) => "fine".to_owned(),
+        };
+        assert!(said(folder.path().join("missing/run.svg")).contains("there is no folder"));
+        assert!(said(folder.path().to_owned()).contains("is a folder"));
+        assert_eq!(said(folder.path().join("run.svg")), "fine");
+        assert_eq!(said(PathBuf::from("run.svg")), "fine");
     }
 
     #[test]

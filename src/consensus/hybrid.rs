@@ -466,6 +466,26 @@ mod tests {
         })
     }
 
+    /// One fusion of several: who counts and when it is, how far honest values have moved, and what the liars say this
+    /// time (value, what lasts of it, sigma).
+    type Turn = (bool, bool, bool, f64, Vec<f64>, Vec<(f64, f64, f64)>);
+
+    /// Honest values (value, which part of it lasts, sigma) of any precision, fewer than half as many liars, and some
+    /// fusions in a row, at first while nothing has been agreed.
+    fn long_runs() -> impl Strategy<Value = (Vec<(f64, f64, f64)>, usize, Vec<Turn>)> {
+        let sigma = || prop_oneof![Just(1.0), 0.1f64..10.0, 1.0f64..1e5];
+        let honest = (prop_oneof![-3.0f64..3.0, -1e4f64..1e4], SHARE, sigma());
+        let lie = prop_oneof![-1e18f64..1e18, -1e4f64..1e4, -10.0f64..10.0];
+        let lie = (lie.clone(), lie, prop_oneof![Just(1e-9), sigma()]);
+        let moves = prop::collection::vec(prop_oneof![Just(0.0), -2.0f64..2.0], 1..4);
+        let dt_s = prop_oneof![Just(0.03), 0.0f64..30.0];
+        let turn = (any::<bool>(), any::<bool>(), any::<bool>(), dt_s, moves, prop::collection::vec(lie, 4));
+        (1usize..5).prop_flat_map(move |liars| {
+            let turns = prop::collection::vec(turn.clone(), 1..12);
+            (prop::collection::vec(honest.clone(), 2 * liars..12), Just(liars), turns)
+        })
+    }
+
     proptest! {
         #[test]
         fn liars_cannot_pull_the_fusion_outside_what_the_honest_say((honest, lies, sigma) in honest(), share in SHARE) {
@@ -491,6 +511,60 @@ mod tests {
             let backwards: Vec<f64> = all.iter().rev().copied().collect();
             let fused = |values: &[f64]| fuse_parts(values, share, lies.len(), sigma).value;
             prop_assert_eq!(fused(&all), fused(&backwards));
+        }
+
+        /// What an honest value stands for where it is known much worse than others: the interval in which it believes.
+        #[test]
+        fn no_lies_of_any_precision_at_any_time_pull_it_outside_what_the_honest_believe(
+            (honest, liars, rounds) in long_runs(),
+        ) {
+            let count = honest.len() + liars;
+            let mut hybrid = Hybrid::new(GATES_RCE, count);
+            for (n, (own_counts, starting, settled, dt_s, moves, lies)) in rounds.into_iter().enumerate() {
+                let moved = |(slot, (value, steady, sigma)): (usize, &(f64, f64, f64))| {
+                    let value = value + moves[slot % moves.len()];
+                    Input { slot, value, steady: value * steady, sigma: *sigma }
+                };
+                let mut said: Vec<Input> = honest.iter().enumerate().map(moved).collect();
+                let told = |(n, (value, steady, sigma)): (usize, &(f64, f64, f64))| {
+                    Input { slot: honest.len() + n, value: *value, steady: *steady, sigma: *sigma }
+                };
+                said.extend(lies.iter().take(liars).enumerate().map(told));
+                let typical = sure(&said, liars);
+                let doubt = |v: &Input| if v.sigma > WITNESS * typical { GATES_RCE.reach * v.sigma } else { 0.0 };
+                let own = own_counts.then_some((0.0, 0.0));
+                let ends = || said[..honest.len()].iter().map(|v| (v.value - doubt(v), v.value + doubt(v))).chain(own);
+                let low = ends().fold(f64::INFINITY, |low, end| low.min(end.0));
+                let high = ends().fold(f64::NEG_INFINITY, |high, end| high.max(end.1));
+                let fused = hybrid.fuse(&said, Round { own_counts, faults: liars, starting, settled, dt_s });
+                prop_assert!(low <= fused.value && fused.value <= high, "round {n}: {fused:?} [{low}, {high}]");
+            }
+        }
+
+        /// Where no honest value is known more than twice as badly as any other, feigned ones included, each stands for
+        /// itself alone.
+        #[test]
+        fn values_known_alike_stand_for_themselves_whatever_was_said_before(
+            (honest, liars, rounds) in long_runs(), sigma in 1.0f64..1e4, best in 0.51f64..1.0,
+        ) {
+            let mut hybrid = Hybrid::new(GATES_RCE, honest.len() + liars);
+            for (n, (own_counts, starting, settled, dt_s, moves, lies)) in rounds.into_iter().enumerate() {
+                let moved = |(slot, (value, steady, _)): (usize, &(f64, f64, f64))| {
+                    let value = value + moves[slot % moves.len()];
+                    Input { slot, value, steady: value * steady, sigma }
+                };
+                let mut said: Vec<Input> = honest.iter().enumerate().map(moved).collect();
+                let told = |(n, (value, steady, worse)): (usize, &(f64, f64, f64))| {
+                    let sigma = (sigma * best).max(*worse);
+                    Input { slot: honest.len() + n, value: *value, steady: *steady, sigma }
+                };
+                said.extend(lies.iter().take(liars).enumerate().map(told));
+                let values = || said[..honest.len()].iter().map(|v| v.value).chain(own_counts.then_some(0.0));
+                let low = values().fold(f64::INFINITY, f64::min);
+                let high = values().fold(f64::NEG_INFINITY, f64::max);
+                let fused = hybrid.fuse(&said, Round { own_counts, faults: liars, starting, settled, dt_s });
+                prop_assert!(low <= fused.value && fused.value <= high, "round {n}: {fused:?} [{low}, {high}]");
+            }
         }
     }
 }

@@ -161,3 +161,103 @@ proptest! {
         }
     }
 }
+
+/// A link and two clocks of any kind, and what is lost of their exchanges.
+#[derive(Clone, Copy, Debug)]
+struct AnyLink {
+    seed: u64,
+    rate: f64,
+    offset_ns: i64,
+    delay_ns: [f64; 2],
+    queue_ns: [f64; 2],
+    loss: f64,
+    spacing_ns: f64,
+}
+
+impl AnyLink {
+    fn unit(&mut self) -> f64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.seed >> 33) as f64 + 0.5) / (1u64 << 31) as f64
+    }
+
+    fn turn(&mut self, n: u32) -> Option<Exchange> {
+        let [there, back] = [0, 1].map(|way| self.delay_ns[way] - self.queue_ns[way] * self.unit().ln());
+        let sent = f64::from(n) * self.spacing_ns + 1e6 * self.unit();
+        let arrived = sent + there;
+        let answered = arrived + 1e4 + 1e5 * self.unit();
+        let received = answered + back;
+        let remote = |local_ns: f64| self.offset_ns + (local_ns * (1.0 + self.rate)).round() as i64;
+        let stamps = [sent.round() as i64, remote(arrived), remote(answered), received.round() as i64];
+        (self.unit() >= self.loss).then(|| exchange(stamps, StampClass::Kernel))
+    }
+}
+
+fn any_link() -> impl Strategy<Value = AnyLink> {
+    let delay = || prop_oneof![0.0..5e4f64, 0.0..5e6f64];
+    let queue = || prop_oneof![Just(0.0), 1.0..1e3f64, 1e3..1e6f64];
+    let spacing = prop_oneof![Just(125e6), 10e6..2e9f64];
+    let offset = -4_000_000_000_000_000_000i64..4_000_000_000_000_000_000;
+    (any::<u64>(), -2e-4..2e-4f64, offset, [delay(), delay()], [queue(), queue()], 0.0..0.7f64, spacing).prop_map(
+        |(seed, rate, offset_ns, delay_ns, queue_ns, loss, spacing_ns)| AnyLink {
+            seed,
+            rate,
+            offset_ns,
+            delay_ns,
+            queue_ns,
+            loss,
+            spacing_ns,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Over any link, with any clocks, whatever is lost of their exchanges to both.
+    #[test]
+    fn both_ends_of_any_edge_hold_opposite_relations(link in any_link(), boost in 1.0..8f64, wander in -20.0..-15f64) {
+        let pair = Pair { boost, wander: 10f64.powf(wander), alive: 2.0 * boost };
+        for kind in FilterKind::ALL {
+            let mut link = link;
+            let (mut here, mut there) = (kind.make(), kind.make());
+            for exchange in (0..150).filter_map(|n| link.turn(n)) {
+                let mirrored = mirror(&exchange);
+                prop_assert_eq!(here.on_exchange(&exchange, &pair), there.on_exchange(&mirrored, &pair));
+                let relations = here.relation(exchange.local_mid()).zip(there.relation(mirrored.local_mid()));
+                let Some((a, b)) = relations else { continue };
+                prop_assert_eq!(a.base_ns, -b.base_ns, "{}", kind.as_str());
+                // Inside they are exact opposites. The instants at which the two ends know them differ by what is
+                // left of the exchange's surprise, by one model's word or another's; over it, and no further, the
+                // rate carries.
+                let says_ns = (mirrored.local_mid().nanos() - exchange.local_mid().nanos() - a.base_ns) as f64;
+                let apart_ns = (says_ns - a.offset_ns).abs() + a.edge_var.sqrt();
+                let theta_ns = a.base_ns as f64 + a.offset_ns;
+                let carried_ns = 1.01 * a.rate.abs() * (apart_ns + (a.rate * theta_ns).abs()) + 0.02;
+                prop_assert!((a.offset_ns + b.offset_ns).abs() <= carried_ns, "{}: {a:?} {b:?}", kind.as_str());
+                let second = 1.01 * a.rate.powi(2) + 1e-15;
+                prop_assert!((a.rate + b.rate).abs() <= second, "{}: {a:?} {b:?}", kind.as_str());
+                prop_assert_eq!(a.samples, b.samples);
+            }
+        }
+    }
+
+    /// Whatever is lost, and however much longer one way is than the other.
+    #[test]
+    fn the_hard_interval_of_any_edge_holds_the_truth(link in any_link()) {
+        for kind in FilterKind::ALL {
+            let mut link = link;
+            let mut filter = kind.make();
+            for n in 0..150 {
+                let taken = link.turn(n).map(|exchange| filter.on_exchange(&exchange, &PAIR)).is_some();
+                let at_ns = (f64::from(n) + 0.9) * link.spacing_ns.max(20e6);
+                let known = filter.relation(RawTime::from_nanos(at_ns as i64));
+                let Some(relation) = known.filter(|_| taken) else { continue };
+                let gained_ns = (at_ns * link.rate).round() as i64;
+                let truth_ns = (link.offset_ns - relation.base_ns + gained_ns) as f64;
+                let hard = relation.hard;
+                prop_assert!(hard.low_ns - 2.0 <= truth_ns && truth_ns <= hard.high_ns + 2.0,
+                    "{} at {n}: {truth_ns} of {relation:?}", kind.as_str());
+            }
+        }
+    }
+}

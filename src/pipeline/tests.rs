@@ -730,3 +730,36 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Any small cluster of honest nodes, from its start: clocks as far apart as the seed has them, any losses,
+    /// crystals from good to bad.
+    #[test]
+    fn published_bounds_contain_the_truth(
+        count in 2usize..6, lan in any::<bool>(), loss in 0.0..0.4f64, wander in -10.5..-8.0f64, seed in any::<u64>(),
+    ) {
+        let mut world = World::new(count, if lan { Link::Lan } else { Link::Hw }, seed, |_, _| {});
+        (world.loss, world.wander) = (loss, 10f64.powf(wander));
+        let mut score = Score::default();
+        world.run(15.0, |w| score.watch_bounds(w));
+        prop_assert!(score.promised > 0, "nothing was promised in 15 s");
+        prop_assert_eq!((score.violations, score.sum_violations), (0, 0));
+    }
+
+    /// Nodes that tick and hear each other at different times, as daemons do: whatever is lost, the mean of all V
+    /// takes a rate among those of their oscillators (within 50 ppm of the mean), and then keeps it.
+    #[test]
+    fn honest_nodes_do_not_run_away_together(
+        count in 2usize..6, lan in any::<bool>(), loss in 0.0..0.4f64, seed in any::<u64>(),
+    ) {
+        let mut world = World::new(count, if lan { Link::Lan } else { Link::Hw }, seed, |_, _| {});
+        (world.loss, world.wander) = (loss, 0.0);
+        world.run(12.0, |_| ());
+        let before = mean_rate(&world);
+        world.run(12.0, |_| ());
+        let after = mean_rate(&world);
+        prop_assert!(before.abs() < 5e-5 && (after - before).abs() < 5e-7, "{before:e} then {after:e}");
+    }
+}

@@ -496,10 +496,7 @@ fn build_link(scenario: &Scenario, edge: (usize, usize), seed: u64, alike: &mut 
     let (a, b) = edge;
     let (low, high) = (a as u64, b as u64);
     let mut once = Stream::new(seed, Purpose::Edge, low, high);
-    let lot = once.unit();
-    let cluster = &scenario.cluster;
-    let special = scenario.edges.iter().rev().find(|spec| spec.selects(edge, cluster) || lot < spec.part);
-    let paths = special.map_or(&scenario.link, |spec| &spec.link).build(&mut once);
+    let paths = scenario.link_between(edge, &mut once).build(&mut once);
     let [forward, backward] = paths.map(|path| {
         if let Some(same) = alike.iter().find(|other| ***other == path) {
             return Arc::clone(same);

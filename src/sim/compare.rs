@@ -34,7 +34,7 @@ pub struct Row {
     pub bound_violations: u64,
     /// RMS of error over published sigma, over all runs.
     pub sigma_ratio: Option<f64>,
-    /// The linear limit of the scenario, ns.
+    /// The linear limit of the scenario, ns, over all runs; null where there is none, see `llts sim --explain`.
     pub limit_ns: Option<f64>,
     /// Pairwise RMS over the limit.
     pub ratio: Option<f64>,
@@ -115,6 +115,8 @@ fn row(reports: &[Report], spent_ns: Option<i64>) -> Option<Row> {
         squares.map(|sum| (sum / reports.len() as f64).sqrt())
     };
     let pairwise_rms_ns = rms(|r| r.pairwise_rms_ns);
+    // Where the seed draws the links, each run has its own.
+    let limit_ns = rms(|r| r.limit_ns);
     let slowest = |name: &String| most(reports.iter().map(|r| r.converged_s.get(name).copied().flatten()));
     let drifts = reports.iter().filter_map(|r| r.ensemble_drift_ppb);
     let exchanges = reports.iter().map(|r| r.exchanges).sum::<u64>();
@@ -129,8 +131,8 @@ fn row(reports: &[Report], spent_ns: Option<i64>) -> Option<Row> {
         ensemble_drift_ppb: drifts.max_by(|a, b| a.abs().total_cmp(&b.abs())),
         bound_violations: reports.iter().map(|r| r.bound_violations).sum(),
         sigma_ratio: rms(|r| r.sigma_ratio),
-        limit_ns: first.limit_ns,
-        ratio: pairwise_rms_ns.zip(first.limit_ns).map(|(rms, limit)| rms / limit),
+        limit_ns,
+        ratio: pairwise_rms_ns.zip(limit_ns).map(|(rms, limit)| rms / limit),
         packets_per_node_s: reports.iter().map(|r| r.packets_per_node_s).sum::<f64>() / reports.len() as f64,
         cpu_ns_per_exchange: spent_ns.filter(|_| exchanges > 0).map(|ns| ns as f64 / exchanges as f64),
     })

@@ -103,6 +103,30 @@ impl Law {
         self
     }
 
+    /// This law and another, independent of it.
+    #[must_use]
+    pub fn and(mut self, other: &Law) -> Law {
+        self.0.extend_from_slice(&other.0);
+        self
+    }
+
+    /// This law for a part of the packets and nothing for the others; `None` if it has more than one term, since terms
+    /// that come and go together are not independent.
+    #[must_use]
+    pub fn for_part(&self, part: f64) -> Option<Law> {
+        match &self.0[..] {
+            [] => Some(Law::ZERO),
+            [(own, term)] => Some(Law(vec![(own * part, term.clone())])),
+            _ => None,
+        }
+    }
+
+    /// The terms, each with the part of the packets that it is for.
+    #[must_use]
+    pub fn terms(&self) -> &[(f64, Term)] {
+        &self.0
+    }
+
     /// One draw, ns; never further from zero than `DRAW_NS_MAX`.
     pub fn draw(&self, stream: &mut Stream) -> f64 {
         let draw = |(part, term): &(f64, Term)| {

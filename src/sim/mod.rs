@@ -6,8 +6,8 @@
 //! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`card`], [`law`],
 //! [`link`] the physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the
 //! engine; [`scenario`], [`parts`], [`bounds`] what is written down, [`check`] whether it may be; [`score`],
-//! [`limit`], [`run`], [`compare`], [`plot`] what comes out. [`replay`] stands apart: it feeds the recorded exchanges
-//! of a real node through the same pipeline.
+//! [`limit`] with the [`information`] of laws, [`run`], [`compare`], [`plot`] what comes out. [`replay`] stands apart:
+//! it feeds the recorded exchanges of a real node through the same pipeline.
 
 pub mod bounds;
 pub mod card;
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod cluster;
 pub mod compare;
 pub mod fault;
+pub mod information;
 pub mod law;
 pub mod liar;
 pub mod limit;

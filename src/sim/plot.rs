@@ -1,17 +1,23 @@
 //! The picture of one run: each node's true error over time, the bound that the nodes published, and the events. SVG,
-//! so that it can be looked at anywhere; nothing is computed here but the scale.
+//! so that it can be looked at anywhere; nothing is computed here but the scale and what errors are counted from.
+//!
+//! Where a reference says what time it is, that is true time. Where nobody does, a cluster's common time and rate are
+//! its own affair, and errors are counted from the mean of its honest clocks; so that they cannot run away together
+//! unseen, that mean is drawn too, against true time and less the straight line that it follows in the measured part
+//! of the run.
 
 use std::path::Path;
 
 use plotters::prelude::{
     BLACK, ChartBuilder, Color, HSLColor, IntoDrawingArea, IntoFont, IntoLogRange, LineSeries, PathElement, RED,
-    SVGBackend, Text, WHITE,
+    SVGBackend, SeriesLabelPosition, ShapeStyle, Text, WHITE,
 };
 
 use super::cluster::Cluster;
 use super::scenario::Scenario;
 use super::score::Scorer;
 use super::world::TrueNs;
+use crate::flow::Role;
 
 /// Points of one line: more cannot be told apart.
 const POINTS: i64 = 1_500;
@@ -25,15 +31,27 @@ const LINES: usize = 64;
 pub struct Trace {
     spacing: TrueNs,
     next: TrueNs,
-    /// Time, s, errors of all nodes against the mean of those that count, ns (NaN while a node is away), largest bound.
+    /// Errors are against true time, and not against the mean of the nodes that count.
+    against_truth: bool,
+    measured_from_s: f64,
+    /// Time, s, errors of all nodes, ns (NaN while a node is away), largest bound.
     samples: Vec<(f64, Vec<f64>, f64)>,
+    /// The mean of the nodes that count against true time, ns, for each sample.
+    means: Vec<f64>,
 }
 
 impl Trace {
     /// An empty trace for one run of `scenario`.
     #[must_use]
     pub fn new(scenario: &Scenario) -> Self {
-        Trace { spacing: scenario.duration.nanos() / POINTS, next: 0, samples: Vec::new() }
+        Trace {
+            spacing: scenario.duration.nanos() / POINTS,
+            next: 0,
+            against_truth: (0..scenario.cluster.nodes).any(|n| scenario.role(n) == Role::Reference),
+            measured_from_s: scenario.measured_from_ns() as f64 * 1e-9,
+            samples: Vec::new(),
+            means: Vec::new(),
+        }
     }
 
     /// Keeps what the scorer has just sampled, if it is time.
@@ -44,16 +62,37 @@ impl Trace {
         self.next = now + self.spacing;
         let (errors, counted) = scorer.errors();
         let sum: f64 = errors.iter().zip(counted).filter(|(_, c)| **c).map(|(e, _)| e).sum();
-        let mean = sum / counted.iter().filter(|c| **c).count().max(1) as f64;
+        let mean = sum / counted.iter().filter(|c| **c).count() as f64;
+        let origin = if self.against_truth { 0.0 } else { mean };
         let shown =
-            |n: usize| if cluster.nodes[n].is_awake() && cluster.is_judged(n) { errors[n] - mean } else { f64::NAN };
+            |n: usize| if cluster.nodes[n].is_awake() && cluster.is_judged(n) { errors[n] - origin } else { f64::NAN };
         let bounds = cluster.nodes.iter().zip(counted).filter(|(_, c)| **c).map(|(n, _)| f64::from(n.claim.bound_ns));
         let bound = bounds.filter(|b| b.is_finite()).fold(f64::NAN, f64::max);
         self.samples.push((now as f64 * 1e-9, (0..errors.len().min(LINES)).map(shown).collect(), bound));
+        self.means.push(mean);
     }
 }
 
 impl Trace {
+    /// The mean clock against true time, less the straight line that it follows in the measured part: s and ns. Nothing
+    /// where errors are against true time themselves.
+    fn course(&self) -> Vec<(f64, f64)> {
+        let points = || {
+            let all = self.samples.iter().zip(&self.means).map(|((t, ..), mean)| (*t, *mean));
+            all.filter(|(_, mean)| !self.against_truth && mean.is_finite())
+        };
+        let measured = || points().filter(|(t, _)| *t >= self.measured_from_s);
+        let count = measured().count() as f64;
+        let sums = measured().fold((0.0, 0.0), |(t, y), point| (t + point.0, y + point.1));
+        let (mean_t, mean_y) = (sums.0 / count, sums.1 / count);
+        let spread: f64 = measured().map(|(t, _)| (t - mean_t).powi(2)).sum();
+        if spread.is_nan() || spread <= 0.0 {
+            return Vec::new();
+        }
+        let rate = measured().map(|(t, y)| (t - mean_t) * (y - mean_y)).sum::<f64>() / spread;
+        points().map(|(t, y)| (t, y - mean_y - rate * (t - mean_t))).collect()
+    }
+
     /// The distance of the two clocks furthest apart over time: s and ns, where there are two.
     fn spreads(&self) -> Vec<(f64, f64)> {
         let spread = |errors: &[f64]| {
@@ -63,6 +102,26 @@ impl Trace {
         let enough = self.samples.iter().filter(|(_, errors, _)| errors.iter().filter(|e| e.is_finite()).count() > 1);
         enough.map(|(t, errors, _)| (*t, spread(errors).max(SPREAD_MIN_NS))).collect()
     }
+}
+
+/// What happens in a run and when, s: events, joins, and when lies begin and end.
+fn marks(scenario: &Scenario) -> Vec<(f64, String)> {
+    let named = |what: &str, nodes: &[usize]| match nodes {
+        [] => what.to_owned(),
+        [one] => format!("{what} {one}"),
+        [first, .., last] => format!("{what} {first}..{last}"),
+    };
+    let mut marks: Vec<(f64, String)> =
+        scenario.events.iter().map(|event| (event.at().seconds(), named(event.name(), event.nodes()))).collect();
+    for spec in &scenario.nodes {
+        marks.extend(spec.joins_at.map(|at| (at.seconds(), named("join", &spec.nodes))));
+    }
+    for liar in &scenario.liars {
+        marks.push((liar.from.seconds(), named("lies of", &liar.nodes)));
+        marks.extend(liar.until.map(|until| (until.seconds(), named("no more lies of", &liar.nodes))));
+    }
+    marks.sort_by(|a, b| a.0.total_cmp(&b.0));
+    marks
 }
 
 /// Draws the run into `file`. Errors are shown on a scale that is linear around zero and logarithmic beyond the run's
@@ -76,6 +135,8 @@ pub fn draw(file: &Path, scenario: &Scenario, title: &str, trace: &Trace) -> Res
     let fold = |ns: f64| (ns / unit).asinh();
     let unfold = |y: &f64| spell(y.sinh() * unit);
     let values = trace.samples.iter().flat_map(|(_, errors, bound)| errors.iter().copied().chain([*bound]));
+    let course = trace.course();
+    let values = values.chain(course.iter().map(|(_, ns)| *ns));
     let top = values.filter(|v| v.is_finite()).fold(unit, |top, v| top.max(v.abs()));
     let top = fold(top) * 1.05;
     let seconds = scenario.duration.seconds();
@@ -92,14 +153,19 @@ pub fn draw(file: &Path, scenario: &Scenario, title: &str, trace: &Trace) -> Res
     chart
         .configure_mesh()
         .x_desc("true time, s")
-        .y_desc("clock minus the mean")
+        .y_desc(if trace.against_truth { "clock minus true time" } else { "clock minus the mean of the honest clocks" })
         .y_label_formatter(&unfold)
         .light_line_style(WHITE)
         .draw()
         .map_err(|e| failed(&e))?;
+    let legend = |style: ShapeStyle| move |(x, y): (i32, i32)| PathElement::new(vec![(x, y), (x + 20, y)], style);
     for side in [1.0, -1.0] {
         let bound = trace.samples.iter().filter(|(_, _, b)| b.is_finite()).map(|(t, _, b)| (*t, side * fold(*b)));
-        chart.draw_series(LineSeries::new(bound, RED.mix(0.5))).map_err(|e| failed(&e))?;
+        let style = RED.mix(0.5).stroke_width(1);
+        let drawn = chart.draw_series(LineSeries::new(bound, style)).map_err(|e| failed(&e))?;
+        if side > 0.0 {
+            drawn.label("largest published bound").legend(legend(style));
+        }
     }
     let lines = trace.samples.first().map_or(0, |(_, errors, _)| errors.len());
     for n in 0..lines {
@@ -110,14 +176,22 @@ pub fn draw(file: &Path, scenario: &Scenario, title: &str, trace: &Trace) -> Res
             chart.draw_series(LineSeries::new(line, colour.stroke_width(1))).map_err(|e| failed(&e))?;
         }
     }
-    for (n, event) in scenario.events.iter().enumerate() {
-        let at = event.at().seconds();
+    if !course.is_empty() {
+        let style = BLACK.mix(0.7).stroke_width(2);
+        let line = LineSeries::new(course.iter().map(|(t, ns)| (*t, fold(*ns))), style);
+        let drawn = chart.draw_series(line).map_err(|e| failed(&e))?;
+        drawn.label("that mean minus true time, less a straight line").legend(legend(style));
+    }
+    for (n, (at, name)) in marks(scenario).into_iter().enumerate() {
         let line = PathElement::new(vec![(at, -top), (at, top)], BLACK.mix(0.4));
         let height = top * (0.97 - 0.05 * (n % 4) as f64);
-        let name = Text::new(event.name(), (at, height), ("sans-serif", 13).into_font());
+        let name = Text::new(name, (at, height), ("sans-serif", 13).into_font());
         chart.draw_series([line]).map_err(|e| failed(&e))?;
         chart.draw_series([name]).map_err(|e| failed(&e))?;
     }
+    let mut labels = chart.configure_series_labels();
+    let labels = labels.position(SeriesLabelPosition::LowerRight).background_style(WHITE.mix(0.8));
+    labels.border_style(BLACK.mix(0.3)).draw().map_err(|e| failed(&e))?;
     root.present().map_err(|e| failed(&e))
 }
 
@@ -183,6 +257,50 @@ fn spell(ns: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A run's trace with these samples: time, errors, mean.
+    fn trace(against_truth: bool, means: impl Fn(f64) -> f64) -> Trace {
+        let samples: Vec<_> = (0..100).map(|n| (f64::from(n), vec![0.0], f64::NAN)).collect();
+        let means = samples.iter().map(|(t, ..)| means(*t)).collect();
+        Trace { spacing: 1, next: 0, against_truth, measured_from_s: 50.0, samples, means }
+    }
+
+    #[test]
+    fn a_common_runaway_is_seen_and_a_common_rate_is_not() {
+        let worst = |trace: &Trace| trace.course().iter().fold(0.0f64, |worst, (_, ns)| worst.max(ns.abs()));
+        assert!(worst(&trace(false, |t| 7.0 - 20.0 * t)) < 1e-9);
+        assert!(worst(&trace(false, |t| t * t)) > 1_000.0);
+        assert!(trace(true, |t| t * t).course().is_empty());
+        assert!(trace(false, |_| f64::NAN).course().is_empty());
+    }
+
+    #[test]
+    fn errors_are_against_true_time_where_somebody_knows_it() {
+        let parse = |more: &str| {
+            Scenario::parse("plot", &format!("summary = 'x'\nduration = '9s'\n[cluster]\nnodes = 2\n{more}")).unwrap()
+        };
+        assert!(!Trace::new(&parse("")).against_truth);
+        let led = parse("[[node]]\nnodes = [0]\nrole = 'reference'\nclock = { offset = '0' }\n");
+        let mut trace = Trace::new(&led);
+        let rce = crate::pipeline::Algorithm::default();
+        let report = super::super::run::run(&led, rce, 3, &|| {}, Some(&mut trace));
+        // Halved, as against the mean of both, the follower's largest error would be half of what was scored.
+        let late = trace.samples.iter().filter(|(t, ..)| *t >= 4.5);
+        let largest = late.map(|(_, errors, _)| errors[1].abs()).fold(0.0, f64::max);
+        let scored = report.error_max_ns.unwrap();
+        assert!(largest > 0.7 * scored && largest <= scored, "{largest} drawn, {scored} scored");
+    }
+
+    #[test]
+    fn joins_and_lies_are_marked_like_events() {
+        let text = "summary = 'x'\nduration = '90s'\n[cluster]\nnodes = 6\n[[node]]\nnodes = [5]\njoins_at = '30s'\n\
+                    [[event]]\nkind = 'crash'\nat = '40s'\nnodes = [1, 2]\ndown = '5s'\n[[liar]]\nnodes = [3]\n\
+                    from = '20s'\nuntil = '50s'\nattack = { kind = 'silence' }\n";
+        let seen = marks(&Scenario::parse("plot", text).unwrap());
+        let expected = [(20.0, "lies of 3"), (30.0, "join 5"), (40.0, "crash 1..2"), (50.0, "no more lies of 3")];
+        let seen: Vec<(f64, &str)> = seen.iter().map(|(at, name)| (at.round(), name.as_str())).collect();
+        assert_eq!(seen, expected);
+    }
 
     #[test]
     fn errors_are_spelt_in_the_unit_that_fits() {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::cluster::Cluster;
-use super::limit::limit_ns;
+use super::limit::linear_ns;
 use super::plot::Trace;
 use super::random::{Purpose, Stream};
 use super::scenario::Scenario;
@@ -42,7 +42,7 @@ pub struct Report {
     pub sigma_ratio: Option<f64>,
     /// Mean of the published bounds, ns.
     pub bound_ns: Option<f64>,
-    /// The linear limit of the scenario, ns.
+    /// The linear limit of the scenario, ns; null where there is none, see `llts sim --explain`.
     pub limit_ns: Option<f64>,
     /// Pairwise RMS over the limit.
     pub ratio: Option<f64>,
@@ -90,7 +90,7 @@ pub fn run(
         let worst = score.undisturbed_worst_ns.zip(control.undisturbed_worst_ns);
         score.disturbance = worst.filter(|(_, quiet)| *quiet > 0.0).map(|(disturbed, quiet)| disturbed / quiet);
     }
-    let limit_ns = limit_ns(scenario);
+    let limit_ns = linear_ns(scenario, seed).ok();
     score.ratio = score.pairwise_rms_ns.zip(limit_ns).map(|(rms, limit)| rms / limit);
     let judged = match &scenario.bounds.algorithms {
         Some(names) => names.iter().any(|name| name == algorithm.as_str()),

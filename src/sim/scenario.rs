@@ -12,6 +12,7 @@ use super::fault::{Event, Liar};
 use super::law::{Law, Term};
 use super::parts::{ClockSpec, LimitsSpec, LinkSpec, OscillatorSpec, StampSpec};
 use super::quantity::Span;
+use super::random::Stream;
 use super::topology::Topology;
 use crate::flow::Role;
 use crate::limits::{RATE_HZ_DEFAULT, ROUNDS_DEFAULT, TICK_NS};
@@ -249,6 +250,15 @@ impl Scenario {
     #[must_use]
     pub fn role(&self, n: usize) -> Role {
         self.special(n, |spec| spec.role).unwrap_or_default()
+    }
+
+    /// What the link between these nodes (the lower first) is like; the first draw from the link's own stream `once`
+    /// decides where an entry is for a part of all links.
+    #[must_use]
+    pub fn link_between(&self, edge: (usize, usize), once: &mut Stream) -> &LinkSpec {
+        let lot = once.unit();
+        let special = self.edges.iter().rev().find(|spec| spec.selects(edge, &self.cluster) || lot < spec.part);
+        special.map_or(&self.link, |spec| &spec.link)
     }
 
     /// True if node `n` lies at any time.
