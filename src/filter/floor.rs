@@ -13,15 +13,20 @@
 mod boosted;
 mod duo;
 mod events;
+mod levels;
 mod mixture;
 mod model;
+mod past;
+mod rewind;
 mod special;
 
 use boosted::{Boosted, Site};
 use duo::{Duo, LANES};
 use events::{Change, EARLY_SIGMAS, Watch};
+use levels::Levels;
 use mixture::{FLAT_MAX, Mixture};
 use model::{Models, View};
+use past::{History, Past};
 use special::{exp, ln};
 
 use super::envelope::Envelope;
@@ -148,6 +153,10 @@ struct Track {
     mixture: Mixture,
     grain: Grain,
     watch: Watch,
+    history: History,
+    /// True while exchanges of the past are gone through again.
+    reliving: bool,
+    levels: Levels,
     /// Newest half round trips, ns.
     halves: [f32; HALVES],
     halves_len: usize,
@@ -182,6 +191,9 @@ impl Track {
             mixture: Mixture::new(half),
             grain: Grain::default(),
             watch: Watch::new(),
+            history: History::new(),
+            reliving: false,
+            levels: Levels::new(),
             halves: [0.0; HALVES],
             halves_len: 0,
             halves_next: 0,
@@ -233,6 +245,9 @@ impl Track {
     fn take(&mut self, elapsed_s: f64, delays: [f64; 2], initiator: bool) -> Option<Change> {
         self.samples = self.samples.saturating_add(1);
         let n = self.samples;
+        if !self.reliving {
+            self.history.note(Past { elapsed_s, delays, initiator });
+        }
         self.mixture.know_grain(self.grain.variance());
         let temper = ((f64::from(n) + TEMPER_START) / TEMPER_SPAN).min(1.0);
         let mixture = &self.mixture;
@@ -274,6 +289,9 @@ impl Track {
         let site = (!flat).then(|| Site::between((before.offset, before.p_offset), (best.offset, best.p_offset)));
         let scaled = expected_best.map(|(nu, sigma)| (nu / sigma, sigma));
         self.mixture.learn(scaled, n);
+        if self.reliving {
+            return None;
+        }
 
         let early = |d: usize| -> bool {
             let too_early = |(nu, sigma): (f64, f64)| nu < -EARLY_SIGMAS * sigma;
@@ -281,20 +299,25 @@ impl Track {
         };
         self.watch.note(expected_best.map(|(nu, _)| nu), [early(0), early(1)], elapsed_s);
         if !self.watch.any_early() {
-            let highest = f64::from(self.least_half) + self.mixture.stamp_ns();
-            for model in &mut self.models {
-                model.cap_floor(highest);
-            }
+            self.cap_floors();
         }
         let change = if n > WATCHED_AFTER {
             self.watch.change(&self.mixture, expected_best.map(|(_, sigma)| sigma), n > SETTLED_AFTER)
         } else {
             None
         };
-        if let Some(change) = &change {
-            self.move_models(change);
+        let found = change.map(|change| (change, self.watch.age(&change)));
+        let found = found.or_else(|| if n > SETTLED_AFTER { self.followed_change() } else { None });
+        let change = found.map(|(change, _)| change);
+        if let Some((change, age)) = found {
+            self.book(change, age);
+        } else if self.levels.is_due(self.watch.seen()) {
+            self.compare();
         }
         self.choose();
+        if n >= WATCHED_AFTER && self.history.is_due() && !self.watch.any_early() {
+            self.mark();
+        }
         self.boost_along(elapsed_s, site, change.is_some());
         change
     }
@@ -312,6 +335,14 @@ impl Track {
             let variance = innovation.variance.lanes()[index % LANES] + self.mixture.stamp_var();
             (innovation.nu.lanes()[index % LANES], variance.sqrt())
         })
+    }
+
+    /// No floor is higher than the smallest of the newest half round trips.
+    fn cap_floors(&mut self) {
+        let highest = f64::from(self.least_half) + self.mixture.stamp_ns();
+        for model in &mut self.models {
+            model.cap_floor(highest);
+        }
     }
 
     fn move_models(&mut self, change: &Change) {

@@ -1,0 +1,240 @@
+//! What is done about a change once it is recognised. A route that changed is taken into account from where it changed:
+//! the estimate goes back to before, and goes through the exchanges since once more, with floors that may have moved. So
+//! nothing is left of what it made of them under the wrong idea, and the offset is held by what the oscillators and the
+//! other direction say. A level at which the path has been before is taken over whole.
+
+use super::events::{
+    BEGUN_SHARE, Change, DRIFT_SHARE, EARLY_SIGMAS, LATE_SIGMAS, LATE_SURPRISE, LATE_SURPRISE_OTHER, QUEUE_S,
+};
+use super::levels::Level;
+use super::model::{Models, View};
+use super::past::{Cursor, Mark};
+use super::{LANES, Track};
+
+/// Windows in which a change is looked for that the models have followed, and how often, exchanges.
+const FOLLOWED_WINDOWS: [u32; 4] = [16, 32, 64, 128];
+const FOLLOWED_EVERY: u32 = 16;
+/// What was expected before may be off by this many standard deviations.
+const PREDICTED_SIGMAS: f64 = 4.0;
+
+impl Track {
+    /// Takes a change into account that began `age` exchanges ago.
+    pub(super) fn book(&mut self, change: Change, age: u32) {
+        match change {
+            Change::Clock { .. } => self.move_models(&change),
+            Change::Floor { .. } | Change::Floors { .. } => {
+                if !self.relive(change, age) {
+                    let level = self.level();
+                    self.levels.leave(level, change.size());
+                    self.move_models(&change);
+                }
+                self.compare();
+            }
+        }
+        self.history.forget();
+        self.mark();
+    }
+
+    /// Keeps a copy of the state for later.
+    pub(super) fn mark(&mut self) {
+        self.history.mark(&self.models, self.log_likelihood, self.best, &self.mixture);
+    }
+
+    /// The best model's idea of the floors.
+    pub(super) fn level(&self) -> Level {
+        self.models[self.best / LANES].level(self.best % LANES)
+    }
+
+    /// If the path is where it has been before, its asymmetry is what it was then.
+    pub(super) fn compare(&mut self) {
+        let level = self.level();
+        if let Some(known) = self.levels.returned(&level, self.mixture.stamp_ns()) {
+            for models in &mut self.models {
+                models.know_asymmetry(known.asymmetry, known.p_asymmetry);
+            }
+        }
+    }
+
+    /// Goes back to before the change and through the exchanges since once more. False if that is too long ago.
+    fn relive(&mut self, change: Change, age: u32) -> bool {
+        let Some(mark) = self.history.before(age) else { return false };
+        let mut cursor = self.history.cursor(mark);
+        let samples = self.samples - self.history.since(mark);
+        let (models, log_likelihood, best, mixture) =
+            (mark.models, mark.log_likelihood, mark.best, mark.mixture.clone());
+        (self.models, self.log_likelihood, self.best, self.mixture) = (models, log_likelihood, best, mixture);
+        self.samples = samples;
+        self.reliving = true;
+        while self.history.left(&cursor) > age {
+            self.take_again(&mut cursor);
+        }
+        let level = self.level();
+        let moved = self.moved_since(cursor, change.directions());
+        let change = Change::of(moved).filter(|found| !matches!(found, Change::Clock { .. })).unwrap_or(change);
+        self.levels.leave(level, change.size());
+        self.move_models(&change);
+        while self.history.left(&cursor) > 0 {
+            let half = self.take_again(&mut cursor);
+            self.remember_half(half);
+            self.cap_floors();
+            self.choose();
+        }
+        self.reliving = false;
+        true
+    }
+
+    /// A change of route that the models have followed instead of being surprised by it, and how many exchanges ago it
+    /// began: judged by what was expected before, not by what is expected now.
+    pub(super) fn followed_change(&self) -> Option<(Change, u32)> {
+        if !self.watch.seen().is_multiple_of(FOLLOWED_EVERY) {
+            return None;
+        }
+        for window in FOLLOWED_WINDOWS {
+            let long = f64::from(window) * self.watch.interval_s() >= QUEUE_S;
+            for mark in self.history.marks_before(window).filter(|_| self.watch.seen() >= window) {
+                let Some((change, age)) = self.moved_from(mark, window, long) else { continue };
+                if age < self.history.since(mark) {
+                    return Some((change, age));
+                }
+            }
+        }
+        None
+    }
+
+    /// What the newest `window` exchanges say against what was expected at `mark`; packets that come late only count if
+    /// the window is `long`er than a queue.
+    fn moved_from(&self, mark: &Mark, window: u32, long: bool) -> Option<(Change, u32)> {
+        let expected = Expected::at(&mark.models[mark.best / LANES], mark.best % LANES);
+        let mut cursor = self.history.cursor(mark);
+        let stamp_ns = mark.mixture.stamp_ns();
+        let (mut later_s, mut seen) = (0.0, [Seen::new(); 2]);
+        while let Some(past) = self.history.next(&mut cursor) {
+            later_s += past.elapsed_s;
+            if self.history.left(&cursor) < window {
+                let nu = expected.innovations(later_s, past.delays);
+                let doubt = PREDICTED_SIGMAS * expected.variance(later_s, self.q).sqrt();
+                let early = -(EARLY_SIGMAS * stamp_ns + doubt);
+                for (seen, nu) in seen.iter_mut().zip(nu) {
+                    seen.note(nu, nu < early);
+                }
+            }
+        }
+        let doubt = PREDICTED_SIGMAS * expected.variance(later_s, self.q).sqrt();
+        let surprise = [0, 1].map(|d| {
+            let least = seen[d].least[0] - doubt;
+            if !long || least <= LATE_SIGMAS * stamp_ns {
+                return 0.0;
+            }
+            -f64::from(window) * mark.mixture.ln_above(d, least / stamp_ns, stamp_ns)
+        });
+        let early = seen.map(|seen| seen.early >= window / 4);
+        if !early[0] && !early[1] && surprise[0].max(surprise[1]) <= LATE_SURPRISE {
+            return None;
+        }
+        let moved = [0, 1].map(|d| match early[d] {
+            true => seen[d].least[1],
+            false if surprise[d] > LATE_SURPRISE_OTHER => seen[d].least[0],
+            false => 0.0,
+        });
+        for (one, other) in [(0, 1), (1, 0)] {
+            // What one direction gains the other loses: that is a clock on the move.
+            let drifting = f64::from(seen[other].negative) > DRIFT_SHARE * f64::from(window);
+            if moved[other] == 0.0
+                && ((moved[one] > 0.0 && drifting) || (moved[one] < 0.0 && seen[other].least[0] > -0.5 * moved[one]))
+            {
+                return None;
+            }
+        }
+        if moved[0] * moved[1] < 0.0 {
+            return None;
+        }
+        let mut age = [0, 0];
+        let (mut cursor, mut later_s) = (self.history.cursor(mark), 0.0);
+        while let Some(past) = self.history.next(&mut cursor) {
+            later_s += past.elapsed_s;
+            let nu = expected.innovations(later_s, past.delays);
+            for d in 0..2 {
+                let begun = if moved[d] > 0.0 { nu[d] >= BEGUN_SHARE * moved[d] } else { age[d] > 0 || nu[d] <= 0.6 * moved[d] };
+                age[d] = if begun { age[d] + 1 } else { 0 };
+            }
+        }
+        let age = match moved {
+            [0.0, _] => age[1],
+            [_, 0.0] => age[0],
+            _ => age[0].min(age[1]),
+        };
+        Some((Change::of(moved)?, age.max(1)))
+    }
+
+    /// Takes in one exchange of the past. Returns its half round trip.
+    fn take_again(&mut self, cursor: &mut Cursor) -> f64 {
+        let Some(past) = self.history.next(cursor) else { return f64::INFINITY };
+        self.take(past.elapsed_s, past.delays, past.initiator);
+        0.5 * (past.delays[0] + past.delays[1])
+    }
+
+    /// How far the directions that `may` have moved lie off what was expected before, by the exchanges from the cursor
+    /// on: the smallest of those that come late, the second smallest of those that come early, ns.
+    fn moved_since(&self, mut cursor: Cursor, may: [f64; 2]) -> [f64; 2] {
+        let expected = Expected::at(&self.models[self.best / LANES], self.best % LANES);
+        let (mut later_s, mut seen) = (0.0, [Seen::new(); 2]);
+        while let Some(past) = self.history.next(&mut cursor) {
+            later_s += past.elapsed_s;
+            for (seen, nu) in seen.iter_mut().zip(expected.innovations(later_s, past.delays)) {
+                seen.note(nu, false);
+            }
+        }
+        [0, 1].map(|direction| match may[direction] {
+            way if way > 0.0 => seen[direction].least[0],
+            way if way < 0.0 => seen[direction].least[1],
+            _ => 0.0,
+        })
+    }
+}
+
+/// What a model expects of the delays to come, if nothing more were learnt.
+struct Expected {
+    state: View,
+    level: Level,
+}
+
+impl Expected {
+    fn at(models: &Models, lane: usize) -> Self {
+        Expected { state: models.view(lane), level: models.level(lane) }
+    }
+
+    /// How far both delays of an exchange lie off, `later_s` seconds later, ns.
+    fn innovations(&self, later_s: f64, delays: [f64; 2]) -> [f64; 2] {
+        let relation = self.state.offset + self.state.rate * later_s + self.level.asymmetry;
+        [delays[0] - self.level.floor - relation, delays[1] - self.level.floor + relation]
+    }
+
+    /// Variance of what is expected, under process noise `q`, ns²: what all exchanges of that time have in common.
+    fn variance(&self, later_s: f64, q: f64) -> f64 {
+        let state = &self.state;
+        let drift = later_s * (2.0 * state.p_offset_rate + later_s * (state.p_rate + q * later_s / 3.0));
+        (state.p_offset + drift + self.level.p_floor).max(0.0)
+    }
+}
+
+/// What was seen of one direction's innovations.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The smallest and the second smallest, ns.
+    least: [f64; 2],
+    early: u32,
+    negative: u32,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Seen { least: [f64::INFINITY; 2], early: 0, negative: 0 }
+    }
+
+    fn note(&mut self, nu: f64, early: bool) {
+        let [first, second] = self.least;
+        self.least = [first.min(nu), second.min(nu.max(first))];
+        self.early += u32::from(early);
+        self.negative += u32::from(nu < 0.0);
+    }
+}
