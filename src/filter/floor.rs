@@ -66,6 +66,8 @@ const RATE_VAR_PRIOR: f64 = 1e10;
 const SCORED_AFTER: u32 = 8;
 const BELIEVED_AFTER: u32 = 24;
 const WATCHED_AFTER: u32 = 64;
+/// Exchanges since the start or a change before the state is worth going back to.
+const MARKED_AFTER: u32 = 32;
 /// Exchanges before the floors are well enough known for one of them to be seen falling. (All false changes of 130
 /// seeds on 28 conditions lay before: in the first 320 exchanges.)
 const SETTLED_AFTER: u32 = 512;
@@ -306,16 +308,16 @@ impl Track {
         } else {
             None
         };
-        let found = change.map(|change| (change, self.watch.age(&change)));
-        let found = found.or_else(|| if n > SETTLED_AFTER { self.followed_change() } else { None });
-        let change = found.map(|(change, _)| change);
-        if let Some((change, age)) = found {
-            self.book(change, age);
-        } else if self.levels.is_due(self.watch.seen()) {
+        let mut found = change.map(|change| (change, self.watch.age(&change, self.mixture.stamp_ns()), true));
+        if found.is_none() && n > SETTLED_AFTER {
+            found = self.followed_change().map(|(change, age)| (change, age, false));
+        }
+        let change = found.and_then(|(change, age, sure)| self.book(change, age, sure));
+        if change.is_none() && self.levels.is_due(self.watch.seen()) {
             self.compare();
         }
         self.choose();
-        if n >= WATCHED_AFTER && self.history.is_due() && !self.watch.any_early() {
+        if self.watch.seen() >= MARKED_AFTER && self.history.is_due() && !self.watch.any_early() {
             self.mark();
         }
         self.boost_along(elapsed_s, site, change.is_some());
@@ -349,6 +351,7 @@ impl Track {
         for model in &mut self.models {
             match *change {
                 Change::Clock { by, variance } => model.step_offset(by, variance),
+                Change::Rate { variance } => model.unsettle_rate(variance),
                 Change::Floor { by, variance } => model.move_floor(by, variance),
                 Change::Floors { forward, backward } => model.move_floors(forward, backward),
             }
@@ -583,7 +586,7 @@ impl EdgeFilter for Floor {
         let residual_ns = (delays[0] - delays[1]) / 2.0 - track.model(track.best).offset;
         track.mid = exchange.local_mid().plus((residual_ns / 2.0) as i64);
         match change {
-            None => Outcome::Taken,
+            None | Some(Change::Rate { .. }) => Outcome::Taken,
             Some(Change::Clock { .. }) => Outcome::Restarted,
             Some(Change::Floor { .. } | Change::Floors { .. }) => Outcome::RouteChanged,
         }

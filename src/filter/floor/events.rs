@@ -20,8 +20,13 @@ pub(super) const LATE_SURPRISE_OTHER: f64 = 10.0;
 const LATE_SURPRISE_BESIDE_EARLY: f64 = 6.0;
 /// A one-sided change is taken for drift if more of the other direction's innovations than this are negative.
 pub(super) const DRIFT_SHARE: f64 = 0.7;
-/// A direction has come late since it last came earlier than this part of the change.
-pub(super) const BEGUN_SHARE: f64 = 0.75;
+/// A direction has come late by a change since it last came earlier than this part of it, or by so many of the stamps'
+/// standard deviations less than it.
+const BEGUN_SHARE: f64 = 0.75;
+const BEGUN_SIGMAS: f64 = 4.0;
+pub(super) fn begun_at(moved: f64, stamp_ns: f64) -> f64 {
+    (BEGUN_SHARE * moved).max(moved - BEGUN_SIGMAS * stamp_ns)
+}
 /// Innovations below minus this many standard deviations cannot come from a queue.
 pub(super) const EARLY_SIGMAS: f64 = 4.0;
 /// How many of the last 64 must be so in one direction, and how many in the other to be measured by them.
@@ -35,6 +40,8 @@ const EARLY_SPAN: u32 = 16;
 pub(super) enum Change {
     /// One of the clocks jumped.
     Clock { by: f64, variance: f64 },
+    /// One of the oscillators changed its rate: by how much is seen afterwards.
+    Rate { variance: f64 },
     /// Both floors moved alike.
     Floor { by: f64, variance: f64 },
     /// The floors moved each on its own.
@@ -46,6 +53,7 @@ impl Change {
     pub(super) fn directions(&self) -> [f64; 2] {
         match *self {
             Change::Clock { by, .. } => [by, -by],
+            Change::Rate { .. } => [0.0; 2],
             Change::Floor { by, .. } => [by; 2],
             Change::Floors { forward, backward } => [forward, backward],
         }
@@ -122,18 +130,20 @@ impl Watch {
 
     /// Exchanges since a change began that has just been found. Directions that come late have done so without a break;
     /// of those that come early, the first is on record.
-    pub(super) fn age(&self, change: &Change) -> u32 {
+    pub(super) fn age(&self, change: &Change, stamp_ns: f64) -> u32 {
         let (mut late, mut early) = (u32::MAX, 0);
         for (direction, by) in change.directions().into_iter().enumerate() {
             if by > 0.0 {
-                let least = (BEGUN_SHARE * by) as f32;
+                // Two floors that moved alike moved by about as much.
+                let alike = matches!(change, Change::Floor { .. });
+                let least = if alike { BEGUN_SHARE * by } else { begun_at(by, stamp_ns) } as f32;
                 let run = self.newest(direction, HISTORY as u32).take_while(|nu| *nu >= least).count();
                 late = late.min(run as u32);
             } else if by < 0.0 {
                 early = early.max(u64::BITS - self.early[direction].leading_zeros());
             }
         }
-        let age = if early > 0 { early } else { late };
+        let age = if early > 0 { early } else if late == u32::MAX { 1 } else { late };
         age.clamp(1, self.seen.max(1))
     }
 

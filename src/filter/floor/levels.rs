@@ -4,10 +4,9 @@
 
 /// Levels that are remembered. The first is the one at which the path was met.
 const LEVELS: usize = 4;
-/// Two levels are the same if they lie no further apart than this many standard deviations ...
+/// Two levels are the same if they lie no further apart than this many standard deviations,
+/// while the level that was left lies further off.
 const SAME_SIGMAS: f64 = 4.0;
-/// ... and that is not more than this part of the change that led there.
-const SAME_SHARE: f64 = 0.25;
 /// Standard deviation that a floor itself may have moved while the path was elsewhere, in parts of the stamps' error.
 const SAME_STAMP: f64 = 0.1;
 /// How often a level just reached is compared, and for how long, exchanges.
@@ -31,26 +30,26 @@ pub(super) struct Levels {
     known: [Option<Level>; LEVELS],
     /// The one where the path is, unless it is nowhere that is known.
     here: Option<usize>,
-    /// Size of the change that led here, ns.
-    jump: f64,
+    /// The level that was left for this one.
+    left: Level,
     /// The next to be forgotten.
     next: usize,
 }
 
 impl Levels {
     pub(super) fn new() -> Self {
-        Levels { known: [None; LEVELS], here: Some(0), jump: 0.0, next: 1 }
+        Levels { known: [None; LEVELS], here: Some(0), left: Level::default(), next: 1 }
     }
 
-    /// The path leaves `level` by a change of `jump`, ns.
-    pub(super) fn leave(&mut self, level: Level, jump: f64) {
+    /// The path leaves `level`.
+    pub(super) fn leave(&mut self, level: Level) {
         let index = self.here.unwrap_or_else(|| {
             let index = self.next;
             self.next = if index + 1 == LEVELS { 1 } else { index + 1 };
             index
         });
         self.known[index] = Some(level);
-        (self.here, self.jump) = (None, jump);
+        (self.here, self.left) = (None, level);
     }
 
     /// True if a level that was reached `seen` exchanges ago is to be compared.
@@ -61,20 +60,16 @@ impl Levels {
     /// The known level that `level` is, the stamps' error being `stamp_ns`; from now on the path is there.
     pub(super) fn returned(&mut self, level: &Level, stamp_ns: f64) -> Option<Level> {
         let moved = SAME_STAMP * stamp_ns;
-        let most = SAME_SHARE * self.jump;
-        let same = |a: f64, b: f64, variance: f64| {
-            let within = SAME_SIGMAS * (variance + moved * moved).sqrt();
-            within < most && (a - b).abs() < within
+        let apart = |a: f64, b: f64, variance: f64| (a - b).abs() > SAME_SIGMAS * (variance + moved * moved).sqrt();
+        let differs = |other: &Level| {
+            apart(level.floor, other.floor, level.p_floor + other.p_floor)
+                || apart(level.asymmetry, other.asymmetry, level.p_asymmetry + other.p_asymmetry)
         };
-        for (index, known) in self.known.iter().enumerate() {
-            let Some(known) = known else { continue };
-            if same(level.floor, known.floor, level.p_floor + known.p_floor)
-                && same(level.asymmetry, known.asymmetry, level.p_asymmetry + known.p_asymmetry)
-            {
-                self.here = Some(index);
-                return Some(*known);
-            }
+        if !differs(&self.left) {
+            return None;
         }
-        None
+        let index = self.known.iter().position(|known| known.is_some_and(|known| !differs(&known)))?;
+        self.here = Some(index);
+        self.known[index]
     }
 }

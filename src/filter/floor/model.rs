@@ -242,6 +242,11 @@ impl Models {
         self.p_offset += Duo::both(variance);
     }
 
+    /// One of the oscillators runs at another rate, ns²/s² unsure.
+    pub(super) fn unsettle_rate(&mut self, variance: f64) {
+        self.p_rate += Duo::both(variance);
+    }
+
     /// Both directions' floors have moved alike.
     pub(super) fn move_floor(&mut self, by: f64, variance: f64) {
         self.floor += Duo::both(by);
@@ -258,6 +263,12 @@ impl Models {
         self.floor += along[2] * gain;
         self.asymmetry += along[3] * gain;
         self.bend(along, -inverse);
+        if variance == 0.0 {
+            // To the last bit, or the rest would grow again.
+            let none = Duo::both(0.0);
+            (self.asymmetry, self.p_asymmetry) = (Duo::both(known), none);
+            (self.p_offset_asymmetry, self.p_rate_asymmetry, self.p_floor_asymmetry) = (none, none, none);
+        }
     }
 
     /// The directions' floors have moved by `forward` and `backward`, ns, each on its own: the offset is held by

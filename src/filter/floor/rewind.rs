@@ -4,35 +4,88 @@
 //! other direction say. A level at which the path has been before is taken over whole.
 
 use super::events::{
-    BEGUN_SHARE, Change, DRIFT_SHARE, EARLY_SIGMAS, LATE_SIGMAS, LATE_SURPRISE, LATE_SURPRISE_OTHER, QUEUE_S,
+    Change, LATE_SIGMAS, LATE_SURPRISE, LATE_SURPRISE_OTHER, QUEUE_S, begun_at,
 };
 use super::levels::Level;
 use super::model::{Models, View};
 use super::past::{Cursor, Mark};
-use super::{LANES, Track};
+use super::{BANK, LANES, Track, greatest};
 
 /// Windows in which a change is looked for that the models have followed, and how often, exchanges.
 const FOLLOWED_WINDOWS: [u32; 4] = [16, 32, 64, 128];
 const FOLLOWED_EVERY: u32 = 16;
+/// Exchanges since one began before it is looked at.
+const FOLLOWED_AFTER: u32 = 8;
+/// A quarter of a window below what was expected by this many of the stamps' standard deviations is worth a look.
+const FOLLOWED_SIGMAS: f64 = 2.5;
 /// What was expected before may be off by this many standard deviations.
-const PREDICTED_SIGMAS: f64 = 4.0;
+const PREDICTED_SIGMAS: f64 = 0.5;
+/// There was a change that nothing else shows if that explains the exchanges better than none, and a rate that changed
+/// if that explains them better than another change, each by this, nats.
+const CHANGE_GAIN: f64 = 40.0;
+const RATE_GAIN: f64 = 3.0;
+/// Exchanges that it takes to tell another rate from another route, and a change of rate that no oscillator makes, ns/s.
+const RATE_AFTER: u32 = 8;
+const RATE_MAX: f64 = 1e5;
+/// Two floors that moved almost alike did so each by its own amount if that explains the exchanges better by this, nats.
+const APART_GAIN: f64 = 6.0;
 
 impl Track {
-    /// Takes a change into account that began `age` exchanges ago.
-    pub(super) fn book(&mut self, change: Change, age: u32) {
-        match change {
-            Change::Clock { .. } => self.move_models(&change),
-            Change::Floor { .. } | Change::Floors { .. } => {
-                if !self.relive(change, age) {
-                    let level = self.level();
-                    self.levels.leave(level, change.size());
-                    self.move_models(&change);
-                }
-                self.compare();
+    /// Takes a change into account that began `age` exchanges ago, or, if it is not `sure`, whether there was any; what
+    /// explains the exchanges since best is what has happened. Returns that.
+    pub(super) fn book(&mut self, found: Change, age: u32, sure: bool) -> Option<Change> {
+        let ages = [age, age.saturating_mul(3) / 2, age.saturating_mul(2)];
+        let oldest = ages.into_iter().rev().find(|age| self.history.before(*age).is_some());
+        let Some(oldest) = oldest else {
+            if !sure {
+                return None;
+            }
+            self.levels.leave(self.level());
+            self.move_models(&found);
+            self.settle_change();
+            return Some(found);
+        };
+        let mut happened = None;
+        let mut most = f64::NEG_INFINITY;
+        if !sure && let Some((_, evidence)) = self.relived(oldest, None) {
+            most = evidence + CHANGE_GAIN;
+        }
+        if let Some((track, evidence)) = self.relived(oldest, Some((found, age)))
+            && evidence > most
+        {
+            (happened, most) = (Some((track, found)), evidence);
+        }
+        if let Change::Floor { by, .. } = found {
+            let apart = Change::Floors { forward: by, backward: by };
+            if let Some((track, evidence)) = self.relived(oldest, Some((apart, age)))
+                && evidence > most + APART_GAIN
+            {
+                (happened, most) = (Some((track, apart)), evidence);
             }
         }
+        let least = if matches!(found, Change::Clock { .. }) { 1 } else { RATE_AFTER };
+        for age in ages.into_iter().filter(|age| (least..=oldest).contains(age)) {
+            let slope = 2.0 * found.size() / (f64::from(age) * self.watch.interval_s());
+            if slope > RATE_MAX {
+                continue;
+            }
+            let rate = Change::Rate { variance: slope * slope };
+            if let Some((track, evidence)) = self.relived(oldest, Some((rate, age)))
+                && evidence > most + RATE_GAIN
+            {
+                (happened, most) = (Some((track, rate)), evidence);
+            }
+        }
+        let (track, change) = happened?;
+        *self = track;
+        self.settle_change();
+        Some(change)
+    }
+
+    /// What is left to do after a change.
+    fn settle_change(&mut self) {
+        self.compare();
         self.history.forget();
-        self.mark();
     }
 
     /// Keeps a copy of the state for later.
@@ -55,32 +108,66 @@ impl Track {
         }
     }
 
-    /// Goes back to before the change and through the exchanges since once more. False if that is too long ago.
-    fn relive(&mut self, change: Change, age: u32) -> bool {
-        let Some(mark) = self.history.before(age) else { return false };
+    /// The track as it would be had `change` been known so many exchanges ago, and how well, in nats, it explains what
+    /// came since the copy of the state from before the newest `oldest` exchanges.
+    fn relived(&self, oldest: u32, change: Option<(Change, u32)>) -> Option<(Track, f64)> {
+        let mark = self.history.before(oldest)?;
+        let mut track = self.clone();
         let mut cursor = self.history.cursor(mark);
-        let samples = self.samples - self.history.since(mark);
-        let (models, log_likelihood, best, mixture) =
-            (mark.models, mark.log_likelihood, mark.best, mark.mixture.clone());
-        (self.models, self.log_likelihood, self.best, self.mixture) = (models, log_likelihood, best, mixture);
-        self.samples = samples;
-        self.reliving = true;
-        while self.history.left(&cursor) > age {
-            self.take_again(&mut cursor);
+        (track.models, track.log_likelihood, track.best) = (mark.models, mark.log_likelihood, mark.best);
+        track.mixture = mark.mixture.clone();
+        track.samples = self.samples - self.history.since(mark);
+        track.reliving = true;
+        let mut evidence = [0.0; BANK.len()];
+        let begun = change.map_or(0, |(_, age)| age);
+        while track.history.left(&cursor) > begun {
+            track.take_again(&mut cursor, &mut evidence);
         }
-        let level = self.level();
-        let moved = self.moved_since(cursor, change.directions());
-        let change = Change::of(moved).filter(|found| !matches!(found, Change::Clock { .. })).unwrap_or(change);
-        self.levels.leave(level, change.size());
-        self.move_models(&change);
-        while self.history.left(&cursor) > 0 {
-            let half = self.take_again(&mut cursor);
-            self.remember_half(half);
-            self.cap_floors();
-            self.choose();
+        if let Some((change, _)) = change {
+            track.begin(change, cursor);
+            while track.history.left(&cursor) > 0 {
+                let half = track.take_again(&mut cursor, &mut evidence);
+                if !matches!(change, Change::Rate { .. } | Change::Clock { .. }) {
+                    track.remember_half(half);
+                }
+                track.cap_floors();
+                track.choose();
+            }
         }
-        self.reliving = false;
-        true
+        track.reliving = false;
+        Some((track, evidence[greatest(&evidence)]))
+    }
+
+    /// The change begins here.
+    fn begin(&mut self, change: Change, cursor: Cursor) {
+        match change {
+            Change::Rate { .. } => self.move_models(&change),
+            Change::Clock { .. } => {
+                let moved = self.moved_since(cursor, change.directions());
+                let again = Change::of(moved).filter(|again| matches!(again, Change::Clock { .. }));
+                self.move_models(&again.unwrap_or(change));
+            }
+            Change::Floor { .. } | Change::Floors { .. } => {
+                let [forward, backward] = self.moved_since(cursor, change.directions());
+                let change = match change {
+                    Change::Floor { variance, .. } => Change::Floor { by: (forward + backward) / 2.0, variance },
+                    _ => Change::Floors { forward, backward },
+                };
+                self.levels.leave(self.level());
+                self.move_models(&change);
+            }
+        }
+    }
+
+    /// Takes in one exchange of the past and adds how likely each model held it to be. Returns its half round trip.
+    fn take_again(&mut self, cursor: &mut Cursor, evidence: &mut [f64; BANK.len()]) -> f64 {
+        let Some(past) = self.history.next(cursor) else { return f64::INFINITY };
+        let before = self.log_likelihood;
+        self.take(past.elapsed_s, past.delays, past.initiator);
+        for ((evidence, before), after) in evidence.iter_mut().zip(before).zip(self.log_likelihood) {
+            *evidence += before + (after - before) * self.memory().max(1.0);
+        }
+        0.5 * (past.delays[0] + past.delays[1])
     }
 
     /// A change of route that the models have followed instead of being surprised by it, and how many exchanges ago it
@@ -113,7 +200,7 @@ impl Track {
             if self.history.left(&cursor) < window {
                 let nu = expected.innovations(later_s, past.delays);
                 let doubt = PREDICTED_SIGMAS * expected.variance(later_s, self.q).sqrt();
-                let early = -(EARLY_SIGMAS * stamp_ns + doubt);
+                let early = -(FOLLOWED_SIGMAS * stamp_ns + doubt);
                 for (seen, nu) in seen.iter_mut().zip(nu) {
                     seen.note(nu, nu < early);
                 }
@@ -136,15 +223,6 @@ impl Track {
             false if surprise[d] > LATE_SURPRISE_OTHER => seen[d].least[0],
             false => 0.0,
         });
-        for (one, other) in [(0, 1), (1, 0)] {
-            // What one direction gains the other loses: that is a clock on the move.
-            let drifting = f64::from(seen[other].negative) > DRIFT_SHARE * f64::from(window);
-            if moved[other] == 0.0
-                && ((moved[one] > 0.0 && drifting) || (moved[one] < 0.0 && seen[other].least[0] > -0.5 * moved[one]))
-            {
-                return None;
-            }
-        }
         if moved[0] * moved[1] < 0.0 {
             return None;
         }
@@ -154,7 +232,7 @@ impl Track {
             later_s += past.elapsed_s;
             let nu = expected.innovations(later_s, past.delays);
             for d in 0..2 {
-                let begun = if moved[d] > 0.0 { nu[d] >= BEGUN_SHARE * moved[d] } else { age[d] > 0 || nu[d] <= 0.6 * moved[d] };
+                let begun = if moved[d] > 0.0 { nu[d] >= begun_at(moved[d], stamp_ns) } else { age[d] > 0 || nu[d] <= 0.6 * moved[d] };
                 age[d] = if begun { age[d] + 1 } else { 0 };
             }
         }
@@ -163,14 +241,7 @@ impl Track {
             [_, 0.0] => age[0],
             _ => age[0].min(age[1]),
         };
-        Some((Change::of(moved)?, age.max(1)))
-    }
-
-    /// Takes in one exchange of the past. Returns its half round trip.
-    fn take_again(&mut self, cursor: &mut Cursor) -> f64 {
-        let Some(past) = self.history.next(cursor) else { return f64::INFINITY };
-        self.take(past.elapsed_s, past.delays, past.initiator);
-        0.5 * (past.delays[0] + past.delays[1])
+        if age >= FOLLOWED_AFTER { Some((Change::of(moved)?, age)) } else { None }
     }
 
     /// How far the directions that `may` have moved lie off what was expected before, by the exchanges from the cursor
@@ -223,18 +294,16 @@ struct Seen {
     /// The smallest and the second smallest, ns.
     least: [f64; 2],
     early: u32,
-    negative: u32,
 }
 
 impl Seen {
     fn new() -> Self {
-        Seen { least: [f64::INFINITY; 2], early: 0, negative: 0 }
+        Seen { least: [f64::INFINITY; 2], early: 0 }
     }
 
     fn note(&mut self, nu: f64, early: bool) {
         let [first, second] = self.least;
         self.least = [first.min(nu), second.min(nu.max(first))];
         self.early += u32::from(early);
-        self.negative += u32::from(nu < 0.0);
     }
 }
