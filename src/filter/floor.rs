@@ -339,27 +339,6 @@ impl Track {
         })
     }
 
-    /// No floor is higher than the smallest of the newest half round trips.
-    fn cap_floors(&mut self) {
-        let highest = f64::from(self.least_half) + self.mixture.stamp_ns();
-        for model in &mut self.models {
-            model.cap_floor(highest);
-        }
-    }
-
-    fn move_models(&mut self, change: &Change) {
-        for model in &mut self.models {
-            match *change {
-                Change::Clock { by, variance } => model.step_offset(by, variance),
-                Change::Rate { variance } => model.unsettle_rate(variance),
-                Change::Floor { by, variance } => model.move_floor(by, variance),
-                Change::Floors { forward, backward } => model.move_floors(forward, backward),
-            }
-        }
-        self.watch.clear();
-        self.forget_halves();
-    }
-
     /// ln of each model's posterior probability, up to a constant.
     fn posterior(&self) -> [f64; BANK.len()] {
         let memory = self.memory();
@@ -504,7 +483,7 @@ fn symmetric_half_span_ns(exchange: &Exchange) -> f64 {
     (exchange.half_span_ns() - remote) / 2.0
 }
 
-/// The two-sided floor filter. About 5 KiB.
+/// The two-sided floor filter. About 12 KiB.
 #[derive(Clone, Debug)]
 pub struct Floor {
     track: Option<Track>,

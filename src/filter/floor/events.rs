@@ -143,7 +143,13 @@ impl Watch {
                 early = early.max(u64::BITS - self.early[direction].leading_zeros());
             }
         }
-        let age = if early > 0 { early } else if late == u32::MAX { 1 } else { late };
+        let age = if early > 0 {
+            early
+        } else if late == u32::MAX {
+            1
+        } else {
+            late
+        };
         age.clamp(1, self.seen.max(1))
     }
 

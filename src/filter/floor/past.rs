@@ -2,10 +2,10 @@
 //! what was made of the exchanges in between was made under a wrong idea of the path. Keeps copies of the state and the
 //! newest exchanges, so that they can be gone through once more. Estimates nothing.
 
+use super::BANK;
 use super::duo::LANES;
 use super::mixture::Mixture;
 use super::model::{Models, View};
-use super::BANK;
 
 /// Exchanges from one copy of the state to the next, and how many copies are kept. The oldest is 160 to 240 exchanges
 /// old: the longest window of the late test that is gone through again is 128 (8 s at 16/s), seen up to 32 late.
@@ -149,5 +149,43 @@ impl History {
         let [forward, backward] = self.delays[slot].map(f64::from);
         let delays = [forward + cursor.line[0], backward - cursor.line[0]];
         Some(Past { elapsed_s, delays, initiator: self.initiator[slot] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn past(n: u32) -> Past {
+        let drift = 20_000.0 * 0.125 * f64::from(n);
+        let delays = [5_000.0 + drift + f64::from(n % 7), 5_000.0 - drift + f64::from(n % 5)];
+        Past { elapsed_s: 0.125, delays, initiator: n.is_multiple_of(3) }
+    }
+
+    #[test]
+    fn what_is_told_again_is_what_has_come() {
+        let models = [Models::new(0.0, 5_000.0, 20_000.0, 1.0); BANK.len() / LANES];
+        let mut history = History::new();
+        for n in 0..1_000 {
+            history.note(past(n));
+            if history.is_due() {
+                history.mark(&models, [0.0; BANK.len()], 0, &Mixture::new(5_000.0));
+            }
+            if n > 300 {
+                let mark = history.before(100).expect("marks come every 80 exchanges");
+                let since = history.since(mark);
+                assert!((100..180).contains(&since), "{since}");
+                let mut cursor = history.cursor(mark);
+                for age in (0..since).rev() {
+                    let (told, came) = (history.next(&mut cursor).unwrap(), past(n - age));
+                    let apart = [0, 1].map(|d| (told.delays[d] - came.delays[d]).abs());
+                    assert!(apart[0].max(apart[1]) < 1.0, "{told:?} {came:?}");
+                    assert_eq!((told.elapsed_s, told.initiator), (came.elapsed_s, came.initiator));
+                }
+                assert_eq!(history.next(&mut cursor), None);
+            }
+        }
+        history.forget();
+        assert!(history.before(1).is_none());
     }
 }

@@ -3,9 +3,7 @@
 //! nothing is left of what it made of them under the wrong idea, and the offset is held by what the oscillators and the
 //! other direction say. A level at which the path has been before is taken over whole.
 
-use super::events::{
-    Change, LATE_SIGMAS, LATE_SURPRISE, LATE_SURPRISE_OTHER, QUEUE_S, begun_at,
-};
+use super::events::{Change, LATE_SIGMAS, LATE_SURPRISE, LATE_SURPRISE_OTHER, QUEUE_S, begun_at};
 use super::levels::Level;
 use super::model::{Models, View};
 use super::past::{Cursor, Mark};
@@ -34,7 +32,7 @@ impl Track {
     /// Takes a change into account that began `age` exchanges ago, or, if it is not `sure`, whether there was any; what
     /// explains the exchanges since best is what has happened. Returns that.
     pub(super) fn book(&mut self, found: Change, age: u32, sure: bool) -> Option<Change> {
-        let ages = [age, age.saturating_mul(3) / 2, age.saturating_mul(2)];
+        let ages = [age, age + age.div_ceil(4), age.saturating_mul(3) / 2, age.saturating_mul(2)];
         let oldest = ages.into_iter().rev().find(|age| self.history.before(*age).is_some());
         let Some(oldest) = oldest else {
             if !sure {
@@ -50,10 +48,12 @@ impl Track {
         if !sure && let Some((_, evidence)) = self.relived(oldest, None) {
             most = evidence + CHANGE_GAIN;
         }
-        if let Some((track, evidence)) = self.relived(oldest, Some((found, age)))
-            && evidence > most
-        {
-            (happened, most) = (Some((track, found)), evidence);
+        for age in ages.into_iter().filter(|age| *age <= oldest) {
+            if let Some((track, evidence)) = self.relived(oldest, Some((found, age)))
+                && evidence > most
+            {
+                (happened, most) = (Some((track, found)), evidence);
+            }
         }
         if let Change::Floor { by, .. } = found {
             let apart = Change::Floors { forward: by, backward: by };
@@ -80,6 +80,28 @@ impl Track {
         *self = track;
         self.settle_change();
         Some(change)
+    }
+
+    /// Moves all models alike.
+    fn move_models(&mut self, change: &Change) {
+        for model in &mut self.models {
+            match *change {
+                Change::Clock { by, variance } => model.step_offset(by, variance),
+                Change::Rate { variance } => model.unsettle_rate(variance),
+                Change::Floor { by, variance } => model.move_floor(by, variance),
+                Change::Floors { forward, backward } => model.move_floors(forward, backward),
+            }
+        }
+        self.watch.clear();
+        self.forget_halves();
+    }
+
+    /// No floor is higher than the smallest of the newest half round trips.
+    pub(super) fn cap_floors(&mut self) {
+        let highest = f64::from(self.least_half) + self.mixture.stamp_ns();
+        for model in &mut self.models {
+            model.cap_floor(highest);
+        }
     }
 
     /// What is left to do after a change.
@@ -232,7 +254,11 @@ impl Track {
             later_s += past.elapsed_s;
             let nu = expected.innovations(later_s, past.delays);
             for d in 0..2 {
-                let begun = if moved[d] > 0.0 { nu[d] >= begun_at(moved[d], stamp_ns) } else { age[d] > 0 || nu[d] <= 0.6 * moved[d] };
+                let begun = if moved[d] > 0.0 {
+                    nu[d] >= begun_at(moved[d], stamp_ns)
+                } else {
+                    age[d] > 0 || nu[d] <= 0.6 * moved[d]
+                };
                 age[d] = if begun { age[d] + 1 } else { 0 };
             }
         }
@@ -257,7 +283,7 @@ impl Track {
         }
         [0, 1].map(|direction| match may[direction] {
             way if way > 0.0 => seen[direction].least[0],
-            way if way < 0.0 => seen[direction].least[1],
+            way if way < 0.0 => seen[direction].least[1].min(0.0),
             _ => 0.0,
         })
     }
