@@ -44,14 +44,16 @@ impl Track {
             return Some(found);
         };
         let mut happened = None;
-        let mut most = f64::NEG_INFINITY;
-        if !sure && let Some((_, evidence)) = self.relived(oldest, None) {
-            most = evidence + CHANGE_GAIN;
-        }
+        let nothing = if sure { None } else { self.relived(oldest, None) };
+        let nothing = nothing.map_or(f64::NEG_INFINITY, |(_, evidence)| evidence);
+        let mut most = nothing + CHANGE_GAIN;
         for age in ages.into_iter().filter(|age| *age <= oldest) {
-            if let Some((track, evidence)) = self.relived(oldest, Some((found, age)))
-                && evidence > most
-            {
+            let Some((track, evidence)) = self.relived(oldest, Some((found, age))) else { continue };
+            if evidence < nothing {
+                // Not worth another look.
+                return None;
+            }
+            if evidence > most {
                 (happened, most) = (Some((track, found)), evidence);
             }
         }
@@ -198,8 +200,10 @@ impl Track {
         if !self.watch.seen().is_multiple_of(FOLLOWED_EVERY) {
             return None;
         }
-        for window in FOLLOWED_WINDOWS {
-            let long = f64::from(window) * self.watch.interval_s() >= QUEUE_S;
+        let is_long = |window: &u32| f64::from(*window) * self.watch.interval_s() >= QUEUE_S;
+        let longer = FOLLOWED_WINDOWS.into_iter().skip(1).find(is_long);
+        for window in FOLLOWED_WINDOWS.into_iter().take(1).chain(longer) {
+            let long = is_long(&window);
             for mark in self.history.marks_before(window).filter(|_| self.watch.seen() >= window) {
                 let Some((change, age)) = self.moved_from(mark, window, long) else { continue };
                 if age < self.history.since(mark) {
@@ -217,18 +221,22 @@ impl Track {
         let mut cursor = self.history.cursor(mark);
         let stamp_ns = mark.mixture.stamp_ns();
         let (mut later_s, mut seen) = (0.0, [Seen::new(); 2]);
+        let whole_s = f64::from(self.history.since(mark)) * self.watch.interval_s();
+        let doubt = PREDICTED_SIGMAS * expected.variance(whole_s, self.q).sqrt();
+        let early = -(FOLLOWED_SIGMAS * stamp_ns + doubt);
         while let Some(past) = self.history.next(&mut cursor) {
             later_s += past.elapsed_s;
             if self.history.left(&cursor) < window {
                 let nu = expected.innovations(later_s, past.delays);
-                let doubt = PREDICTED_SIGMAS * expected.variance(later_s, self.q).sqrt();
-                let early = -(FOLLOWED_SIGMAS * stamp_ns + doubt);
-                for (seen, nu) in seen.iter_mut().zip(nu) {
-                    seen.note(nu, nu < early);
+                for (seen, own) in seen.iter_mut().zip(nu) {
+                    seen.note(own, own < early);
+                    seen.both = seen.both.min(nu[0] + nu[1]);
+                    if own < early {
+                        seen.both_early = seen.both_early.min(nu[0] + nu[1]);
+                    }
                 }
             }
         }
-        let doubt = PREDICTED_SIGMAS * expected.variance(later_s, self.q).sqrt();
         let surprise = [0, 1].map(|d| {
             let least = seen[d].least[0] - doubt;
             if !long || least <= LATE_SIGMAS * stamp_ns {
@@ -247,6 +255,14 @@ impl Track {
         });
         if moved[0] * moved[1] < 0.0 {
             return None;
+        }
+        // What a moving clock adds to one direction it takes from the other: both together do not move with it.
+        for d in 0..2 {
+            let both =
+                if moved[d] > 0.0 { seen[d].both < 0.25 * moved[d] } else { seen[d].both_early > 0.5 * moved[d] };
+            if moved[d] != 0.0 && moved[1 - d] == 0.0 && both {
+                return None;
+            }
         }
         let mut age = [0, 0];
         let (mut cursor, mut later_s) = (self.history.cursor(mark), 0.0);
@@ -320,11 +336,14 @@ struct Seen {
     /// The smallest and the second smallest, ns.
     least: [f64; 2],
     early: u32,
+    /// The smallest sum of both directions' innovations, of all exchanges and of those early in this direction, ns.
+    both: f64,
+    both_early: f64,
 }
 
 impl Seen {
     fn new() -> Self {
-        Seen { least: [f64::INFINITY; 2], early: 0 }
+        Seen { least: [f64::INFINITY; 2], early: 0, both: f64::INFINITY, both_early: f64::INFINITY }
     }
 
     fn note(&mut self, nu: f64, early: bool) {
