@@ -483,7 +483,7 @@ fn symmetric_half_span_ns(exchange: &Exchange) -> f64 {
     (exchange.half_span_ns() - remote) / 2.0
 }
 
-/// The two-sided floor filter. About 12 KiB.
+/// The two-sided floor filter. About 11 KiB.
 #[derive(Clone, Debug)]
 pub struct Floor {
     track: Option<Track>,

@@ -12,6 +12,8 @@ use super::{BANK, LANES, Track, greatest};
 /// Windows in which a change is looked for that the models have followed, and how often, exchanges.
 const FOLLOWED_WINDOWS: [u32; 4] = [16, 32, 64, 128];
 const FOLLOWED_EVERY: u32 = 16;
+/// What was expected longer ago than this tells no change from floors that creep, seconds.
+const FOLLOWED_S: f64 = 60.0;
 /// Exchanges since one began before it is looked at.
 const FOLLOWED_AFTER: u32 = 8;
 /// A quarter of a window below what was expected by this many of the stamps' standard deviations is worth a look.
@@ -200,11 +202,12 @@ impl Track {
         if !self.watch.seen().is_multiple_of(FOLLOWED_EVERY) {
             return None;
         }
+        let recent = |mark: &&Mark| f64::from(self.history.since(mark)) * self.watch.interval_s() <= FOLLOWED_S;
         let is_long = |window: &u32| f64::from(*window) * self.watch.interval_s() >= QUEUE_S;
         let longer = FOLLOWED_WINDOWS.into_iter().skip(1).find(is_long);
         for window in FOLLOWED_WINDOWS.into_iter().take(1).chain(longer) {
             let long = is_long(&window);
-            for mark in self.history.marks_before(window).filter(|_| self.watch.seen() >= window) {
+            for mark in self.history.marks_before(window).filter(|mark| self.watch.seen() >= window && recent(mark)) {
                 let Some((change, age)) = self.moved_from(mark, window, long) else { continue };
                 if age < self.history.since(mark) {
                     return Some((change, age));
