@@ -13,6 +13,11 @@ const MARK_EVERY: u32 = 80;
 const MARKS: usize = 3;
 const LENGTH: usize = MARK_EVERY as usize * MARKS;
 
+/// Beyond these, an exchange is not gone through again, nor what came before it: a silence as long, seconds, and a round
+/// trip or a jump of the clock as great, ns.
+const CREDIBLE_S: f32 = 10_000.0;
+const CREDIBLE_NS: f32 = 1e10;
+
 /// All that an exchange changes in the estimate of an edge, as it was.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
@@ -76,6 +81,10 @@ impl History {
         let [forward, backward] = exchange.delays;
         self.delays[slot] = [(forward - self.line[0]) as f32, (backward + self.line[0]) as f32];
         self.initiator[slot] = exchange.initiator;
+        let [forward, backward] = self.delays[slot].map(f32::abs);
+        if elapsed_s > CREDIBLE_S || forward.max(backward) > CREDIBLE_NS {
+            self.forget();
+        }
         self.count = self.count.wrapping_add(1);
     }
 

@@ -30,12 +30,19 @@ const RATE_MAX: f64 = 1e5;
 /// Two floors that moved almost alike did so each by its own amount if that explains the exchanges better by this, nats.
 const APART_GAIN: f64 = 6.0;
 
+/// No change of a path or step of a raw clock is greater than this, ns: it is booked, but nothing is weighed with it.
+const CREDIBLE_NS: f64 = 1e10;
+
+/// Levels known worse than this are not compared, ns².
+const COMPARED_VAR: f64 = 1e12;
+
 impl Track {
     /// Takes a change into account that began `age` exchanges ago, or, if it is not `sure`, whether there was any; what
     /// explains the exchanges since best is what has happened. Returns that.
     pub(super) fn book(&mut self, found: Change, age: u32, sure: bool) -> Option<Change> {
         let ages = [age, age + age.div_ceil(4), age.saturating_mul(3) / 2, age.saturating_mul(2)];
         let oldest = ages.into_iter().rev().find(|age| self.history.before(*age).is_some());
+        let oldest = oldest.filter(|_| found.size() <= CREDIBLE_NS);
         let Some(oldest) = oldest else {
             if !sure {
                 return None;
@@ -127,6 +134,10 @@ impl Track {
     /// If the path is where it has been before, its asymmetry is what it was then.
     pub(super) fn compare(&mut self) {
         let level = self.level();
+        if level.p_asymmetry.max(level.p_floor) > COMPARED_VAR {
+            // As good as unknown, and rounding would leave nothing of the other variances.
+            return;
+        }
         if let Some(known) = self.levels.returned(&level, self.mixture.stamp_ns()) {
             for models in &mut self.models {
                 models.know_asymmetry(known.asymmetry, known.p_asymmetry);
