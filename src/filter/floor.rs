@@ -13,15 +13,20 @@
 mod boosted;
 mod duo;
 mod events;
+mod levels;
 mod mixture;
 mod model;
+mod past;
+mod rewind;
 mod special;
 
 use boosted::{Boosted, Site};
 use duo::{Duo, LANES};
 use events::{Change, EARLY_SIGMAS, Watch};
+use levels::Levels;
 use mixture::{FLAT_MAX, Mixture};
 use model::{Models, View};
+use past::{History, Past};
 use special::{exp, ln};
 
 use super::envelope::Envelope;
@@ -61,6 +66,8 @@ const RATE_VAR_PRIOR: f64 = 1e10;
 const SCORED_AFTER: u32 = 8;
 const BELIEVED_AFTER: u32 = 24;
 const WATCHED_AFTER: u32 = 64;
+/// Exchanges since the start or a change before the state is worth going back to.
+const MARKED_AFTER: u32 = 32;
 /// Exchanges before the floors are well enough known for one of them to be seen falling. (All false changes of 130
 /// seeds on 28 conditions lay before: in the first 320 exchanges.)
 const SETTLED_AFTER: u32 = 512;
@@ -148,6 +155,10 @@ struct Track {
     mixture: Mixture,
     grain: Grain,
     watch: Watch,
+    history: History,
+    /// True while exchanges of the past are gone through again.
+    reliving: bool,
+    levels: Levels,
     /// Newest half round trips, ns.
     halves: [f32; HALVES],
     halves_len: usize,
@@ -182,6 +193,9 @@ impl Track {
             mixture: Mixture::new(half),
             grain: Grain::default(),
             watch: Watch::new(),
+            history: History::new(),
+            reliving: false,
+            levels: Levels::new(),
             halves: [0.0; HALVES],
             halves_len: 0,
             halves_next: 0,
@@ -233,6 +247,9 @@ impl Track {
     fn take(&mut self, elapsed_s: f64, delays: [f64; 2], initiator: bool) -> Option<Change> {
         self.samples = self.samples.saturating_add(1);
         let n = self.samples;
+        if !self.reliving {
+            self.history.note(Past { elapsed_s, delays, initiator });
+        }
         self.mixture.know_grain(self.grain.variance());
         let temper = ((f64::from(n) + TEMPER_START) / TEMPER_SPAN).min(1.0);
         let mixture = &self.mixture;
@@ -274,6 +291,9 @@ impl Track {
         let site = (!flat).then(|| Site::between((before.offset, before.p_offset), (best.offset, best.p_offset)));
         let scaled = expected_best.map(|(nu, sigma)| (nu / sigma, sigma));
         self.mixture.learn(scaled, n);
+        if self.reliving {
+            return None;
+        }
 
         let early = |d: usize| -> bool {
             let too_early = |(nu, sigma): (f64, f64)| nu < -EARLY_SIGMAS * sigma;
@@ -281,20 +301,25 @@ impl Track {
         };
         self.watch.note(expected_best.map(|(nu, _)| nu), [early(0), early(1)], elapsed_s);
         if !self.watch.any_early() {
-            let highest = f64::from(self.least_half) + self.mixture.stamp_ns();
-            for model in &mut self.models {
-                model.cap_floor(highest);
-            }
+            self.cap_floors();
         }
         let change = if n > WATCHED_AFTER {
             self.watch.change(&self.mixture, expected_best.map(|(_, sigma)| sigma), n > SETTLED_AFTER)
         } else {
             None
         };
-        if let Some(change) = &change {
-            self.move_models(change);
+        let mut found = change.map(|change| (change, self.watch.age(&change, self.mixture.stamp_ns()), true));
+        if found.is_none() && n > SETTLED_AFTER {
+            found = self.followed_change().map(|(change, age)| (change, age, false));
+        }
+        let change = found.and_then(|(change, age, sure)| self.book(change, age, sure));
+        if change.is_none() && self.levels.is_due(self.watch.seen()) {
+            self.compare();
         }
         self.choose();
+        if self.watch.seen() >= MARKED_AFTER && self.history.is_due() && !self.watch.any_early() {
+            self.mark();
+        }
         self.boost_along(elapsed_s, site, change.is_some());
         change
     }
@@ -312,18 +337,6 @@ impl Track {
             let variance = innovation.variance.lanes()[index % LANES] + self.mixture.stamp_var();
             (innovation.nu.lanes()[index % LANES], variance.sqrt())
         })
-    }
-
-    fn move_models(&mut self, change: &Change) {
-        for model in &mut self.models {
-            match *change {
-                Change::Clock { by, variance } => model.step_offset(by, variance),
-                Change::Floor { by, variance } => model.move_floor(by, variance),
-                Change::Floors { forward, backward } => model.move_floors(forward, backward),
-            }
-        }
-        self.watch.clear();
-        self.forget_halves();
     }
 
     /// ln of each model's posterior probability, up to a constant.
@@ -470,7 +483,7 @@ fn symmetric_half_span_ns(exchange: &Exchange) -> f64 {
     (exchange.half_span_ns() - remote) / 2.0
 }
 
-/// The two-sided floor filter. About 5 KiB.
+/// The two-sided floor filter. About 11 KiB.
 #[derive(Clone, Debug)]
 pub struct Floor {
     track: Option<Track>,
@@ -552,7 +565,7 @@ impl EdgeFilter for Floor {
         let residual_ns = (delays[0] - delays[1]) / 2.0 - track.model(track.best).offset;
         track.mid = exchange.local_mid().plus((residual_ns / 2.0) as i64);
         match change {
-            None => Outcome::Taken,
+            None | Some(Change::Rate { .. }) => Outcome::Taken,
             Some(Change::Clock { .. }) => Outcome::Restarted,
             Some(Change::Floor { .. } | Change::Floors { .. }) => Outcome::RouteChanged,
         }

@@ -9,17 +9,24 @@ const HISTORY: usize = 256;
 /// Windows of the late test and how often each is looked at, exchanges.
 const WINDOWS: [(u32, u32); 5] = [(16, 4), (32, 8), (64, 16), (128, 32), (256, 64)];
 /// A window shorter than this may lie within one queue, seconds: the test takes delays for independent of each other.
-const QUEUE_S: f64 = 5.0;
+pub(super) const QUEUE_S: f64 = 5.0;
 /// Memory of the time between exchanges, exchanges.
 const INTERVAL_MEMORY: f64 = 16.0;
 /// A window is late if even its smallest innovation is this many standard deviations late ...
-const LATE_SIGMAS: f64 = 1.2;
+pub(super) const LATE_SIGMAS: f64 = 1.2;
 /// ... and the logarithm of the chance of that is below minus this; the other direction needs less once one is found.
-const LATE_SURPRISE: f64 = 25.0;
-const LATE_SURPRISE_OTHER: f64 = 10.0;
+pub(super) const LATE_SURPRISE: f64 = 25.0;
+pub(super) const LATE_SURPRISE_OTHER: f64 = 10.0;
 const LATE_SURPRISE_BESIDE_EARLY: f64 = 6.0;
 /// A one-sided change is taken for drift if more of the other direction's innovations than this are negative.
-const DRIFT_SHARE: f64 = 0.7;
+pub(super) const DRIFT_SHARE: f64 = 0.7;
+/// A direction has come late by a change since it last came earlier than this part of it, or by so many of the stamps'
+/// standard deviations less than it.
+const BEGUN_SHARE: f64 = 0.75;
+const BEGUN_SIGMAS: f64 = 4.0;
+pub(super) fn begun_at(moved: f64, stamp_ns: f64) -> f64 {
+    (BEGUN_SHARE * moved).max(moved - BEGUN_SIGMAS * stamp_ns)
+}
 /// Innovations below minus this many standard deviations cannot come from a queue.
 pub(super) const EARLY_SIGMAS: f64 = 4.0;
 /// How many of the last 64 must be so in one direction, and how many in the other to be measured by them.
@@ -33,6 +40,8 @@ const EARLY_SPAN: u32 = 16;
 pub(super) enum Change {
     /// One of the clocks jumped.
     Clock { by: f64, variance: f64 },
+    /// One of the oscillators changed its rate: by how much is seen afterwards.
+    Rate { variance: f64 },
     /// Both floors moved alike.
     Floor { by: f64, variance: f64 },
     /// The floors moved each on its own.
@@ -40,9 +49,25 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// How far the directions have moved, ns.
+    pub(super) fn directions(&self) -> [f64; 2] {
+        match *self {
+            Change::Clock { by, .. } => [by, -by],
+            Change::Rate { .. } => [0.0; 2],
+            Change::Floor { by, .. } => [by; 2],
+            Change::Floors { forward, backward } => [forward, backward],
+        }
+    }
+
+    /// The greater of the two, ns.
+    pub(super) fn size(&self) -> f64 {
+        let [forward, backward] = self.directions().map(f64::abs);
+        forward.max(backward)
+    }
+
     /// From how far each direction's smallest innovations lie off. `None` if one direction is earlier and the other
     /// later by another amount: that is a clock on the move, which the models follow by themselves.
-    fn of(moved: [f64; 2]) -> Option<Self> {
+    pub(super) fn of(moved: [f64; 2]) -> Option<Self> {
         let [forward, backward] = moved;
         let greater = forward.abs().max(backward.abs());
         let variance = greater * greater / 4.0;
@@ -91,6 +116,41 @@ impl Watch {
     /// True while packets below the floor are on record.
     pub(super) fn any_early(&self) -> bool {
         self.early[0] | self.early[1] != 0
+    }
+
+    /// Exchanges since the last change.
+    pub(super) fn seen(&self) -> u32 {
+        self.seen
+    }
+
+    /// Mean time between exchanges, seconds.
+    pub(super) fn interval_s(&self) -> f64 {
+        self.interval_s
+    }
+
+    /// Exchanges since a change began that has just been found. Directions that come late have done so without a break;
+    /// of those that come early, the first is on record.
+    pub(super) fn age(&self, change: &Change, stamp_ns: f64) -> u32 {
+        let (mut late, mut early) = (u32::MAX, 0);
+        for (direction, by) in change.directions().into_iter().enumerate() {
+            if by > 0.0 {
+                // Two floors that moved alike moved by about as much.
+                let alike = matches!(change, Change::Floor { .. });
+                let least = if alike { BEGUN_SHARE * by } else { begun_at(by, stamp_ns) } as f32;
+                let run = self.newest(direction, HISTORY as u32).take_while(|nu| *nu >= least).count();
+                late = late.min(run as u32);
+            } else if by < 0.0 {
+                early = early.max(u64::BITS - self.early[direction].leading_zeros());
+            }
+        }
+        let age = if early > 0 {
+            early
+        } else if late == u32::MAX {
+            1
+        } else {
+            late
+        };
+        age.clamp(1, self.seen.max(1))
     }
 
     /// Starts anew after a change.

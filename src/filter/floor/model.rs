@@ -5,6 +5,7 @@
 //! stands apart from those that do not.
 
 use super::duo::{Duo, LANES, Mask};
+use super::levels::Level;
 use super::mixture::{Likelihood, Mixture};
 
 /// By how much the floor's variance grows with each exchange: old knowledge of the floor fades.
@@ -106,6 +107,16 @@ impl Models {
             p_offset: self.p_offset.lanes()[lane],
             p_offset_rate: self.p_offset_rate.lanes()[lane],
             p_rate: self.p_rate.lanes()[lane],
+        }
+    }
+
+    /// What one of the two knows of the floors.
+    pub(super) fn level(&self, lane: usize) -> Level {
+        Level {
+            floor: self.floor.lanes()[lane],
+            p_floor: self.p_floor.lanes()[lane],
+            asymmetry: self.asymmetry.lanes()[lane],
+            p_asymmetry: self.p_asymmetry.lanes()[lane],
         }
     }
 
@@ -234,10 +245,33 @@ impl Models {
         self.p_offset += Duo::both(variance);
     }
 
+    /// One of the oscillators runs at another rate, ns²/s² unsure.
+    pub(super) fn unsettle_rate(&mut self, variance: f64) {
+        self.p_rate += Duo::both(variance);
+    }
+
     /// Both directions' floors have moved alike.
     pub(super) fn move_floor(&mut self, by: f64, variance: f64) {
         self.floor += Duo::both(by);
         self.p_floor += Duo::both(variance);
+    }
+
+    /// The asymmetry is `known`, ns, with `variance`, ns²: what it was thought to be goes to the offset.
+    pub(super) fn know_asymmetry(&mut self, known: f64, variance: f64) {
+        let inverse = Duo::both(1.0) / (self.p_asymmetry + Duo::both(variance)).max(VARIANCE_MIN);
+        let gain = (Duo::both(known) - self.asymmetry) * inverse;
+        let along = [self.p_offset_asymmetry, self.p_rate_asymmetry, self.p_floor_asymmetry, self.p_asymmetry];
+        self.offset += along[0] * gain;
+        self.rate += along[1] * gain;
+        self.floor += along[2] * gain;
+        self.asymmetry += along[3] * gain;
+        self.bend(along, -inverse);
+        if variance == 0.0 {
+            // To the last bit, or the rest would grow again.
+            let none = Duo::both(0.0);
+            (self.asymmetry, self.p_asymmetry) = (Duo::both(known), none);
+            (self.p_offset_asymmetry, self.p_rate_asymmetry, self.p_floor_asymmetry) = (none, none, none);
+        }
     }
 
     /// The directions' floors have moved by `forward` and `backward`, ns, each on its own: the offset is held by

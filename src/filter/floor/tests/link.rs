@@ -112,6 +112,8 @@ pub(super) enum Trouble {
     ClockStep(f64),
     /// At half time the floors change by this many ns, forward and backward.
     Route(f64, f64),
+    /// The forward floor is longer by this many ns in every other span of this many seconds.
+    Flapping(f64, f64),
 }
 
 /// One run: conditions and length.
@@ -180,6 +182,7 @@ impl Link {
             Trouble::RateStep(by) if event => self.rate += by * 1e9,
             Trouble::ClockStep(by) if event => self.offset_ns += by,
             Trouble::Route(forward, backward) if event => self.moved = [forward, backward],
+            Trouble::Flapping(by, every_s) => self.moved = [by * ((t / every_s).floor() % 2.0), 0.0],
             Trouble::Creep(by) => self.moved = [by * t; 2],
             Trouble::Bursts(mean_ns) => {
                 self.burst_left_ns -= dt * 1e9;
