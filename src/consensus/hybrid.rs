@@ -38,8 +38,8 @@ pub const GATES_RCE: Gates =
 const BIAS_MEMORY_S: f64 = 20.0;
 /// A value weighs at most this many of those that are as sure as at least one honest value is.
 const WEIGHT_MAX: f64 = 3.0;
-/// No lie makes an edge look this many times as sure as an honest one, and none twice as many: it hides the noise of the
-/// liar's own stamps, not that of the path nor of one's own. An edge that is runs over another kind of link.
+/// No lie makes an edge look this many times as sure as an honest one, and none twice as many: it hides the noise of
+/// the liar's own stamps, not that of the path nor of one's own. An edge that is runs over another kind of link.
 const APART_FROM: f64 = 4.0;
 /// Values that can take part: every peer and self.
 const VALUES_MAX: usize = PEERS_MAX + 1;
@@ -54,8 +54,8 @@ const FEW: usize = 16;
 /// The place of the own value, zero.
 const SELF: usize = usize::MAX;
 
-/// Places for at least `$count` values, in `$few` or in `$many`: clearing those for all that can be heard was most of the
-/// cost of a fusion of a few.
+/// Places for at least `$count` values, in `$few` or in `$many`: clearing those for all that can be heard was most of
+/// the cost of a fusion of a few.
 macro_rules! places {
     ($few:ident, $many:ident, $count:expr, $empty:expr) => {
         if $count <= FEW {

@@ -35,9 +35,9 @@ const PATIENCE_S: f64 = 20.0;
 /// What lasts is told from what passes from here on, seconds: it is an average over 15 s on a LAN, and groups that have
 /// few good links to one another meet sooner without.
 const SETTLED_S: f64 = 60.0;
-/// What of a phase that is still to be moved goes into the rate, 1/s², where members do not all hear one another: a ring
-/// of twelve hands differences round a hundred times more slowly than a mesh, and what its edges do not know of rates (5
-/// ppb at one exchange a second) parted it by 500 ns. (1 leaves 120, 10 no less than 3 does.)
+/// What of a phase that is still to be moved goes into the rate, 1/s², where members do not all hear one another: a
+/// ring of twelve hands differences round a hundred times more slowly than a mesh, and what its edges do not know of
+/// rates (5 ppb at one exchange a second) parted it by 500 ns. (1 leaves 120, 10 no less than 3 does.)
 const LAGGING: f64 = 3.0;
 /// How much of a drag the anchor takes back in the time that drifts look back: up to a quarter it settles without
 /// swinging.
@@ -159,9 +159,10 @@ impl Consensus for Rce {
     }
 }
 
-/// How many times its variance each voice is to be taken for: one that has come back counts little at first and grows for
-/// as long as drifts look back, beside those that were never away. Who was parted comes back link by link, within an
-/// interval; counted in full at once, whoever had heard it stood between the two groups for as long as the others had not.
+/// How many times its variance each voice is to be taken for: one that has come back counts little at first and grows
+/// for as long as drifts look back, beside those that were never away. Who was parted comes back link by link, within
+/// an interval; counted in full at once, whoever had heard it stood between the two groups for as long as the others
+/// had not.
 fn newcomers(view: &View<'_>, starting: bool) -> impl Fn(&Voice) -> f64 {
     let grown_s = view.drift_memory_s;
     let present = move |v: &Voice| v.present_s.clamp(NEW_S, grown_s);

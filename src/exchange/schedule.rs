@@ -15,9 +15,9 @@ pub(super) struct Schedule {
     unanswered: u32,
 }
 
-/// After so many probes without an answer, and without a probe of its own, a node is asked more seldom. Of a node behind
-/// a link that loses nineteen packets of twenty one probe in four hundred is answered, but one in twenty is heard: eight
-/// in a row are not, two times of three, sixty-four once in twenty-seven.
+/// After so many probes without an answer, and without a probe of its own, a node is asked more seldom. Of a node
+/// behind a link that loses nineteen packets of twenty one probe in four hundred is answered, but one in twenty is
+/// heard: eight in a row are not, two times of three, sixty-four once in twenty-seven.
 const PATIENCE: u32 = 64;
 /// After the burst the pace halves each time that this part of its exchanges has been, until it is that of every day. A
 /// rate is as good as its exchanges lie far apart: what a burst of two seconds knows of it is worth some microseconds a
@@ -29,8 +29,8 @@ const HALVINGS_MAX: u32 = 24;
 const ABSENT_INTERVAL_NS: i64 = 500_000_000;
 
 impl Schedule {
-    /// A peer that is to be probed at once, `rounds` times in quick succession, then more and more slowly until it is once
-    /// an interval.
+    /// A peer that is to be probed at once, `rounds` times in quick succession, then more and more slowly until it is
+    /// once an interval.
     pub fn new(interval_ns: i64, rounds: u32, now: RawTime, entropy: u64) -> Self {
         let spread = spread(entropy, interval_ns.min(BURST_INTERVAL_NS) / 4);
         Schedule { interval_ns, burst: rounds, met: 0, due: now.plus(spread.abs()), unanswered: 0 }

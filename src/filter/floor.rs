@@ -13,6 +13,7 @@
 mod boosted;
 mod duo;
 mod events;
+mod halves;
 mod levels;
 mod mixture;
 mod model;
@@ -23,6 +24,7 @@ mod special;
 use boosted::{Boosted, Site};
 use duo::{Duo, LANES};
 use events::{Change, EARLY_SIGMAS, Watch};
+use halves::Halves;
 use levels::Levels;
 use mixture::{FLAT_MAX, Mixture};
 use model::{Models, View};
@@ -83,8 +85,6 @@ const TEMPER_SPAN: f64 = 48.0;
 /// An edge is lost, and takes in an exchange as the interval that it is, when the variance of its prediction is this
 /// many times that of a delay of which nothing is known but the round trip.
 const LOST_RATIO: f64 = 3.0;
-/// Half round trips of which the smallest caps the floor.
-const HALVES: usize = 64;
 /// The boosted filter starts anew when it lies this many standard deviations off the models.
 const ASTRAY_SIGMAS: f64 = 6.0;
 /// Memory of what an exchange is worth, exchanges.
@@ -159,11 +159,7 @@ struct Track {
     /// True while exchanges of the past are gone through again.
     reliving: bool,
     levels: Levels,
-    /// Newest half round trips, ns.
-    halves: [f32; HALVES],
-    halves_len: usize,
-    halves_next: usize,
-    least_half: f32,
+    halves: Halves,
     boosted: Boosted,
     /// Process noise of the pair as both ends last agreed on it, ns²/s³.
     q: f64,
@@ -196,10 +192,7 @@ impl Track {
             history: History::new(),
             reliving: false,
             levels: Levels::new(),
-            halves: [0.0; HALVES],
-            halves_len: 0,
-            halves_next: 0,
-            least_half: f32::INFINITY,
+            halves: Halves::new(),
             boosted: Boosted::of(models.view(0)),
             q: 0.0,
             boost: 1.0,
@@ -209,7 +202,7 @@ impl Track {
         };
         track.agree(pair);
         track.grain.observe(exchange);
-        track.remember_half(half);
+        track.halves.remember(half);
         track.envelope = Envelope::new(mid, track.hard(exchange));
         track
     }
@@ -220,26 +213,6 @@ impl Track {
         let wander = if pair.wander.is_nan() { WANDER_PRIOR } else { pair.wander.clamp(WANDER_MIN, WANDER_MAX) };
         self.q = wander * WANDER_SCALE;
         self.boost = if pair.alive.is_nan() { 1.0 } else { (pair.alive / 2.0).clamp(1.0, BOOST_MAX) };
-    }
-
-    fn remember_half(&mut self, half: f64) {
-        let (half, evicted) = (half as f32, self.halves[self.halves_next]);
-        let full = self.halves_len == HALVES;
-        self.halves[self.halves_next] = half;
-        self.halves_next = (self.halves_next + 1) % HALVES;
-        self.halves_len += usize::from(!full);
-        if full && evicted <= self.least_half {
-            self.least_half = self.halves.iter().copied().fold(f32::INFINITY, f32::min);
-        } else {
-            self.least_half = self.least_half.min(half);
-        }
-    }
-
-    /// Forgets all half round trips but the newest: a change has been seen, and it came after the change.
-    fn forget_halves(&mut self) {
-        let newest = self.halves[(self.halves_next + HALVES - 1) % HALVES];
-        (self.halves_len, self.halves_next, self.least_half) = (0, 0, f32::INFINITY);
-        self.remember_half(f64::from(newest));
     }
 
     /// Takes in an exchange that lies `elapsed_s` after the newest; its apparent delays relative to the base, at its
@@ -558,7 +531,7 @@ impl EdgeFilter for Floor {
         track.agree(pair);
         track.grain.observe(exchange);
         track.stamps_sum = sum;
-        track.remember_half(half_ns);
+        track.halves.remember(half_ns);
         let change = track.take(elapsed_s, delays, exchange.initiator);
         // The state belongs to the middle of the four stamps on the mean of both scales. On the own scale that is half
         // an innovation off the middle of the own two: with a packet 50 ms late and 50 ppm that makes 600 ns.
@@ -589,7 +562,7 @@ impl EdgeFilter for Floor {
             edge_var: aged.p_offset * track.boost,
             edge_rate_var: aged.p_rate * track.boost * S_PER_NS * S_PER_NS,
             hard: track.envelope.carried(at),
-            delay_ns: 2.0 * f64::from(track.least_half),
+            delay_ns: 2.0 * f64::from(track.halves.least()),
             class: self.class,
             samples: track.samples,
         })

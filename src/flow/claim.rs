@@ -107,8 +107,8 @@ pub struct Claim {
     pub stamp_doubt_ns: u16,
     /// The leap second that its clock will take at the end of this UTC day. Only a reference knows of one.
     pub leap: Leap,
-    /// Who it hears, itself included, as one number: the exclusive or of their node identities. 0 says nothing. Members of a
-    /// mesh all say the same, so that each knows whether it is in one.
+    /// Who it hears, itself included, as one number: the exclusive or of their node identities. 0 says nothing.
+    /// Members of a mesh all say the same, so that each knows whether it is in one.
     pub circle: u64,
 }
 

@@ -1,8 +1,8 @@
-//! How many liars are tolerated: by how many members there are and, unless the operator says it, by whether they all hear
-//! one another. Counts heads; knows nobody's time.
+//! How many liars are tolerated: by how many members there are and, unless the operator says it, by whether they all
+//! hear one another. Counts heads; knows nobody's time.
 
 use crate::flow::Claim;
-use crate::unit::RawTime;
+use crate::unit::{NodeId, RawTime};
 
 /// A smaller number of members lowers the number of tolerated liars only after this: liars may have silenced the rest.
 const FAULTS_HOLD_NS: i64 = 10_000_000_000;
@@ -22,9 +22,9 @@ impl Circle {
     /// Of nobody.
     pub(super) const EMPTY: Circle = Circle(0);
 
-    /// With one member more. Node identities are hashes already.
-    pub(super) fn with(self, node: u64) -> Self {
-        Circle(self.0 ^ node)
+    /// Of these. Node identities are hashes already.
+    pub(super) fn of(nodes: impl Iterator<Item = NodeId>) -> Self {
+        Circle(nodes.fold(0, |circle, node| circle ^ node.0))
     }
 
     /// As it stands in a claim, where zero says nothing.
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_same_members_are_the_same_circle_in_any_order() {
-        let of = |nodes: [u64; 3]| nodes.into_iter().fold(Circle::EMPTY, Circle::with);
+        let of = |nodes: [u64; 3]| Circle::of(nodes.into_iter().map(NodeId));
         assert_eq!(of([7, 11, 13]), of([13, 7, 11]));
         assert_ne!(of([7, 11, 13]), of([7, 11, 17]));
         assert_ne!(Circle::EMPTY.to_claim(), 0);

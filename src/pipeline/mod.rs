@@ -351,13 +351,8 @@ impl Pipeline {
         self.alive = voters + references + usize::from(self.config.role != Role::Observer);
         self.led = references > 0 && self.config.role != Role::Reference;
         let own = usize::from(self.config.role == Role::Peer);
-        self.circle = self
-            .peers
-            .iter()
-            .filter(|p| p.candidate(now).votes())
-            .fold(if own == 1 { Circle::EMPTY.with(self.config.node.0) } else { Circle::EMPTY }, |circle, peer| {
-                peer.identity.map_or(circle, |identity| circle.with(identity.node.0))
-            });
+        let heard = self.peers.iter().filter(|p| p.candidate(now).votes()).filter_map(|p| p.identity);
+        self.circle = Circle::of(heard.map(|i| i.node).chain((own == 1).then_some(self.config.node)));
         let is_alike = |p: &&Peer| p.candidate(now).votes() && p.claim.is_some_and(|c| self.circle.is_of(&c));
         let alike = own + self.peers.iter().filter(is_alike).count();
         let members = if self.led { references } else { voters + own };

@@ -26,6 +26,9 @@ impl Site {
     }
 }
 
+/// No offset is surer than this, ns².
+const VARIANCE_MIN: f64 = 1e-9;
+
 /// Offset and rate of an edge as its node fuses them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Boosted {
@@ -44,12 +47,27 @@ pub(super) struct Boosted {
 impl Boosted {
     /// As sure as the model itself.
     pub(super) fn of(model: View) -> Self {
-        Boosted {
+        let mut boosted = Boosted {
             offset: model.offset,
             rate: model.rate,
             p_offset: model.p_offset,
             p_cross: model.p_offset_rate,
             p_rate: model.p_rate,
+        };
+        boosted.settle();
+        boosted
+    }
+
+    /// Stamps of another world make variances so large that rounding leaves negative ones.
+    fn settle(&mut self) {
+        let possible = self.p_offset >= VARIANCE_MIN
+            && self.p_rate >= 0.0
+            && self.p_cross * self.p_cross <= self.p_offset * self.p_rate;
+        if !possible {
+            self.p_offset = self.p_offset.max(VARIANCE_MIN);
+            self.p_rate = self.p_rate.max(0.0);
+            let most = (self.p_offset * self.p_rate).sqrt();
+            self.p_cross = self.p_cross.clamp(-most, most);
         }
     }
 
@@ -59,6 +77,7 @@ impl Boosted {
         self.p_offset += t * (2.0 * self.p_cross + t * self.p_rate) + q * t * t * t / 3.0;
         self.p_cross += t * self.p_rate + q * t * t / 2.0;
         self.p_rate += q * t;
+        self.settle();
     }
 
     /// Takes in a site as if `boost` independent edges had brought one like it.
@@ -72,6 +91,7 @@ impl Boosted {
         self.p_offset -= offset * offset * shrink;
         self.p_cross -= offset * cross * shrink;
         self.p_rate -= cross * cross * shrink;
+        self.settle();
     }
 }
 

@@ -196,8 +196,8 @@ impl Models {
         (likelihood, v)
     }
 
-    /// Takes in an exchange as one measurement of the offset, ns, with `variance`, ns²: a Kalman update that asks nothing
-    /// of the noise.
+    /// Takes in an exchange as one measurement of the offset, ns, with `variance`, ns²: a Kalman update that asks
+    /// nothing of the noise.
     pub(super) fn take_whole(&mut self, measured: f64, variance: f64) {
         let (offset, rate, floor, asymmetry) = (
             self.p_offset + self.p_offset_asymmetry,

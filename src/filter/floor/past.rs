@@ -13,8 +13,8 @@ const MARK_EVERY: u32 = 80;
 const MARKS: usize = 3;
 const LENGTH: usize = MARK_EVERY as usize * MARKS;
 
-/// Beyond these, an exchange is not gone through again, nor what came before it: a silence as long, seconds, and a round
-/// trip or a jump of the clock as great, ns.
+/// Beyond these, an exchange is not gone through again, nor what came before it: a silence as long, seconds, and a
+/// round trip or a jump of the clock as great, ns.
 const CREDIBLE_S: f32 = 10_000.0;
 const CREDIBLE_NS: f32 = 1e10;
 

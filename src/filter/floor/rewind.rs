@@ -1,7 +1,7 @@
 //! What is done about a change once it is recognised. A route that changed is taken into account from where it changed:
-//! the estimate goes back to before, and goes through the exchanges since once more, with floors that may have moved. So
-//! nothing is left of what it made of them under the wrong idea, and the offset is held by what the oscillators and the
-//! other direction say. A level at which the path has been before is taken over whole.
+//! the estimate goes back to before, and goes through the exchanges since once more, with floors that may have moved.
+//! So nothing is left of what it made of them under the wrong idea, and the offset is held by what the oscillators and
+//! the other direction say. A level at which the path has been before is taken over whole.
 
 use super::events::{Change, LATE_SIGMAS, LATE_SURPRISE, LATE_SURPRISE_OTHER, QUEUE_S, begun_at};
 use super::levels::Level;
@@ -24,10 +24,12 @@ const PREDICTED_SIGMAS: f64 = 0.5;
 /// if that explains them better than another change, each by this, nats.
 const CHANGE_GAIN: f64 = 40.0;
 const RATE_GAIN: f64 = 3.0;
-/// Exchanges that it takes to tell another rate from another route, and a change of rate that no oscillator makes, ns/s.
+/// Exchanges that it takes to tell another rate from another route, and a change of rate that no oscillator makes,
+/// ns/s.
 const RATE_AFTER: u32 = 8;
 const RATE_MAX: f64 = 1e5;
-/// Two floors that moved almost alike did so each by its own amount if that explains the exchanges better by this, nats.
+/// Two floors that moved almost alike did so each by its own amount if that explains the exchanges better by this,
+/// nats.
 const APART_GAIN: f64 = 6.0;
 
 /// No change of a path or step of a raw clock is greater than this, ns: it is booked, but nothing is weighed with it.
@@ -104,12 +106,12 @@ impl Track {
             }
         }
         self.watch.clear();
-        self.forget_halves();
+        self.halves.forget();
     }
 
     /// No floor is higher than the smallest of the newest half round trips.
     pub(super) fn cap_floors(&mut self) {
-        let highest = f64::from(self.least_half) + self.mixture.stamp_ns();
+        let highest = f64::from(self.halves.least()) + self.mixture.stamp_ns();
         for model in &mut self.models {
             model.cap_floor(highest);
         }
@@ -165,7 +167,7 @@ impl Track {
             while track.history.left(&cursor) > 0 {
                 let half = track.take_again(&mut cursor, &mut evidence);
                 if !matches!(change, Change::Rate { .. } | Change::Clock { .. }) {
-                    track.remember_half(half);
+                    track.halves.remember(half);
                 }
                 track.cap_floors();
                 track.choose();

@@ -167,7 +167,7 @@ fn probe_lan() {
                 score.bias(),
                 track.mixture.stamp_ns(),
                 track.wander(),
-                track.least_half,
+                track.halves.least(),
                 track.mixture.weights.map(|w| w.map(|x| (x * 1e4).round() / 1e4))
             );
         }
