@@ -158,7 +158,8 @@ impl Hybrid {
         let typical = sure(inputs, faults);
         let least = typical / WEIGHT_MAX.sqrt();
         let (mut few, mut many);
-        let buffer = places!(few, many, inputs.len() + 1, Value::default());
+        let most = inputs.len() + 1;
+        let buffer = places!(few, many, most, Value::default());
         let mut count = 0;
         for (index, input) in inputs.iter().enumerate() {
             let sigma = input.sigma.max(least);
