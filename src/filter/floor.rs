@@ -238,7 +238,9 @@ impl Track {
             for models in &mut self.models {
                 models.take_whole(0.5 * (delays[0] - delays[1]), own_var);
             }
-            self.boost_along(elapsed_s, None, true);
+            if !self.reliving {
+                self.boost_along(elapsed_s, None, true);
+            }
             return None;
         }
         let (expected_best, expected_agile) = (self.expected(self.best, delays), self.expected(AGILE, delays));

@@ -15,16 +15,13 @@ const SPARSE: usize = 6;
 
 /// Who a node hears, itself included, as one number: the same at all nodes of a mesh, another at nearly every node of
 /// anything else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Circle(u64);
 
 impl Circle {
-    /// Of nobody.
-    pub(super) const EMPTY: Circle = Circle(0);
-
-    /// Of these. Node identities are hashes already.
-    pub(super) fn of(nodes: impl Iterator<Item = NodeId>) -> Self {
-        Circle(nodes.fold(0, |circle, node| circle ^ node.0))
+    /// With one member more. Node identities are hashes already.
+    pub(super) fn with(self, node: NodeId) -> Self {
+        Circle(self.0 ^ node.0)
     }
 
     /// As it stands in a claim, where zero says nothing.
@@ -154,9 +151,9 @@ mod tests {
 
     #[test]
     fn the_same_members_are_the_same_circle_in_any_order() {
-        let of = |nodes: [u64; 3]| Circle::of(nodes.into_iter().map(NodeId));
+        let of = |nodes: [u64; 3]| nodes.into_iter().map(NodeId).fold(Circle::default(), Circle::with);
         assert_eq!(of([7, 11, 13]), of([13, 7, 11]));
         assert_ne!(of([7, 11, 13]), of([7, 11, 17]));
-        assert_ne!(Circle::EMPTY.to_claim(), 0);
+        assert_ne!(Circle::default().to_claim(), 0);
     }
 }

@@ -169,7 +169,7 @@ impl Pipeline {
             conduct: Conduct::new(config.interval_ns),
             rate_at_agreement: None,
             budget: Budget::new(peer::silence_ns(config.interval_ns as f64)),
-            circle: Circle::EMPTY,
+            circle: Circle::default(),
             wander: WANDER_PRIOR,
             ticks: 0,
             boost: 1.0,
@@ -340,19 +340,21 @@ impl Pipeline {
     /// Decides for every peer whether its word counts, and collects those that do. Says whether the own V counts too.
     fn judge(&mut self, now: RawTime) -> bool {
         let (mut voters, mut settled, mut elders, mut references) = (0, 0, 0, 0);
+        let own = usize::from(self.config.role == Role::Peer);
+        self.circle = if own == 1 { Circle::default().with(self.config.node) } else { Circle::default() };
         let starting = matches!(self.state(), NodeState::Unset | NodeState::Acquire);
         for peer in &self.peers {
             let candidate = peer.candidate(now);
-            voters += usize::from(candidate.votes());
+            if candidate.votes() {
+                voters += 1;
+                self.circle = peer.identity.map_or(self.circle, |identity| self.circle.with(identity.node));
+            }
             settled += usize::from(candidate.settled() && candidate.warm);
             elders += usize::from(candidate.settled() && (!peer.seen_unsettled || self.mode.tracked_once()));
             references += usize::from(candidate.refers() && (starting || candidate.warm));
         }
         self.alive = voters + references + usize::from(self.config.role != Role::Observer);
         self.led = references > 0 && self.config.role != Role::Reference;
-        let own = usize::from(self.config.role == Role::Peer);
-        let heard = self.peers.iter().filter(|p| p.candidate(now).votes()).filter_map(|p| p.identity);
-        self.circle = Circle::of(heard.map(|i| i.node).chain((own == 1).then_some(self.config.node)));
         let is_alike = |p: &&Peer| p.candidate(now).votes() && p.claim.is_some_and(|c| self.circle.is_of(&c));
         let alike = own + self.peers.iter().filter(is_alike).count();
         let members = if self.led { references } else { voters + own };
