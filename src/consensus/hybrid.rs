@@ -49,8 +49,24 @@ const WITNESS: f64 = 2.0;
 const TIE: f64 = 1e-9;
 /// How often a clipped mean is taken about itself: it has settled to a few percent of its reach by then.
 const CLIPPED_ROUNDS: usize = 3;
+/// Up to so many values are fused in places on the stack that are cleared in no time; most nodes hear a dozen peers.
+const FEW: usize = 16;
 /// The place of the own value, zero.
 const SELF: usize = usize::MAX;
+
+/// Places for at least `$count` values, in `$few` or in `$many`: clearing those for all that can be heard was most of the
+/// cost of a fusion of a few.
+macro_rules! places {
+    ($few:ident, $many:ident, $count:expr, $empty:expr) => {
+        if $count <= FEW {
+            $few = [$empty; FEW];
+            &mut $few[..]
+        } else {
+            $many = [$empty; VALUES_MAX];
+            &mut $many[..]
+        }
+    };
+}
 
 /// One peer's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -141,7 +157,8 @@ impl Hybrid {
         let faults = faults.min((inputs.len() + usize::from(own_counts) - 1) / 2);
         let typical = sure(inputs, faults);
         let least = typical / WEIGHT_MAX.sqrt();
-        let mut buffer = [Value::default(); VALUES_MAX];
+        let (mut few, mut many);
+        let buffer = places!(few, many, inputs.len() + 1, Value::default());
         let mut count = 0;
         for (index, input) in inputs.iter().enumerate() {
             let sigma = input.sigma.max(least);
@@ -244,7 +261,8 @@ impl Hybrid {
     /// The `faults` peers with the greatest lasting bias lose weight; no more, or a liar could part honest groups.
     /// Equals at the limit are all spared: which of them comes first is no reason.
     fn weigh_bias(&self, values: &mut [Value], faults: usize) {
-        let mut biases = [0.0; VALUES_MAX];
+        let (mut few, mut many);
+        let biases = places!(few, many, values.len(), 0.0);
         let mut count = 0;
         for value in values.iter().filter(|v| v.kept && v.input != SELF) {
             biases[count] = self.bias[value.slot].abs();
@@ -266,8 +284,8 @@ impl Hybrid {
 /// Liars who pretend to be surer gain nothing by it, and where more than `faults` edges are good these set the measure,
 /// however many are bad.
 fn sure(inputs: &[Input], faults: usize) -> f64 {
-    let mut sigmas = [0.0; PEERS_MAX];
-    let sigmas = &mut sigmas[..inputs.len()];
+    let (mut few, mut many);
+    let sigmas = &mut places!(few, many, inputs.len(), 0.0)[..inputs.len()];
     for (sigma, input) in sigmas.iter_mut().zip(inputs) {
         *sigma = input.sigma;
     }
@@ -282,7 +300,8 @@ fn sure(inputs: &[Input], faults: usize) -> f64 {
 /// upper end that all but `faults` lie above. Lower beyond upper: more than `faults` believe above more than `faults`,
 /// and some of both are honest. For values that are equally sure these are the trimmed ends, reach sigmas inwards.
 fn believed(values: &[Value], faults: usize, reach: f64, part: impl Fn(&Value) -> f64) -> (f64, f64) {
-    let mut ends = [0.0; VALUES_MAX];
+    let (mut few, mut many);
+    let ends = places!(few, many, values.len(), 0.0);
     let mut end = |side: f64| {
         let mut count = 0;
         for value in values.iter().filter(|v| v.kept) {
@@ -301,7 +320,8 @@ fn believed(values: &[Value], faults: usize, reach: f64, part: impl Fn(&Value) -
 /// lie: taken at its word it would pin the result to the side of it on which it is not, and with as many of them as
 /// there may be liars, groups that have few good links to one another could not meet.
 fn trimmed_ends(values: &[Value], faults: usize, typical: f64, reach: f64) -> (f64, f64) {
-    let mut ends = [0.0; VALUES_MAX];
+    let (mut few, mut many);
+    let ends = places!(few, many, values.len(), 0.0);
     let mut end = |side: f64| {
         for (end, value) in ends.iter_mut().zip(values) {
             let doubt = if value.sigma > WITNESS * typical { reach * value.sigma } else { 0.0 };
