@@ -54,8 +54,8 @@ const FEW: usize = 16;
 /// The place of the own value, zero.
 const SELF: usize = usize::MAX;
 
-/// Places for at least `$count` values, in `$few` or in `$many`: clearing those for all that can be heard was most of the
-/// cost of a fusion of a few.
+/// Places for at least `$count` values, in `$few` or in `$many`: clearing those for all that can be heard is work that
+/// a fusion of a few need not do.
 macro_rules! places {
     ($few:ident, $many:ident, $count:expr, $empty:expr) => {
         if $count <= FEW {

@@ -173,8 +173,32 @@ impl Cluster {
 
     /// Lets everything happen up to and including `end`.
     pub fn run_until(&mut self, end: TrueNs) {
+        let mut slot = i64::MIN;
         while let Some(event) = self.agenda.next_until(end) {
+            if self.agenda.slot() != slot {
+                slot = self.agenda.slot();
+                self.foresee();
+            }
             self.happen(event);
+        }
+    }
+
+    /// Asks for the memory of what happens in the slots to come: in a cluster of thousands it is far away, and waiting
+    /// for it was most of the cost.
+    fn foresee(&self) {
+        for event in self.agenda.ahead(2) {
+            match *event {
+                Event::Meet { edge } => self.foresee_meeting(edge),
+                Event::Tick { node, .. } => self.nodes[node as usize].foresee_tick(false),
+                _ => {}
+            }
+        }
+        for event in self.agenda.ahead(1) {
+            match *event {
+                Event::Meet { edge } => self.foresee_exchange(edge),
+                Event::Tick { node, .. } => self.nodes[node as usize].foresee_tick(true),
+                _ => {}
+            }
         }
     }
 

@@ -9,12 +9,14 @@
 //! way. The end that answered learns of the exchange in the moment in which the other does, unless the packet that
 //! tells it so is lost.
 
+use super::super::link::Link;
 use super::super::node::Node;
 use super::super::random::{Purpose, Stream};
 use super::super::world::TrueNs;
 use super::{Cluster, Event};
 use crate::flow::{Claim, Exchange, Stamp};
 use crate::limits::BURST_INTERVAL_NS;
+use crate::sys::prefetch::prefetch;
 use crate::unit::PeerSlot;
 
 /// Packets of an exchange when they are sent: probe, reply, report and follow.
@@ -75,6 +77,22 @@ impl Meeting {
 }
 
 impl Cluster {
+    /// Asks for what a pair's turn touches.
+    pub(super) fn foresee_meeting(&self, edge: u32) {
+        let ends = self.edges[edge as usize];
+        prefetch(std::ptr::from_ref(&self.meetings[edge as usize]).cast(), size_of::<Meeting>());
+        prefetch(self.links[edge as usize].as_ptr().cast(), size_of::<[Link; 2]>());
+        self.nodes[ends.0].foresee();
+        self.nodes[ends.1].foresee();
+    }
+
+    /// Asks for where the exchange will be put, once the nodes themselves are here.
+    pub(super) fn foresee_exchange(&self, edge: u32) {
+        let ends = self.edges[edge as usize];
+        self.nodes[ends.0].foresee_exchange();
+        self.nodes[ends.1].foresee_exchange();
+    }
+
     /// A pair's turn has come: the one whose turn it is speaks.
     pub(super) fn meet(&mut self, edge: u32) {
         let now = self.agenda.now();
