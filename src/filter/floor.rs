@@ -10,6 +10,8 @@
 //!
 //! It does not know an asymmetry that was there from the start: nobody can. A route that changes is another matter.
 
+use std::mem::offset_of;
+
 mod boosted;
 mod duo;
 mod events;
@@ -17,22 +19,22 @@ mod halves;
 mod levels;
 mod mixture;
 mod model;
+mod pack;
 mod past;
 mod rewind;
 mod special;
 
 use boosted::{Boosted, Site};
-use duo::{Duo, LANES};
 use events::{Change, EARLY_SIGMAS, Watch};
 use halves::Halves;
 use levels::Levels;
 use mixture::{FLAT_MAX, Mixture};
-use model::{Models, View};
+use model::{Innovation, MODELS, Models, Six, View};
 use past::{History, Past};
-use special::{exp, ln};
+use special::{exp_all, ln_all};
 
 use super::envelope::Envelope;
-use super::{EdgeFilter, Hard, Outcome, Pair, Scores, grain_ns};
+use super::{EdgeFilter, Fetch, Hard, Outcome, Pair, Scores, grain_ns};
 use crate::flow::{Exchange, Relation, Span, StampClass};
 use crate::limits::OSCILLATOR_RATE_MAX;
 use crate::unit::RawTime;
@@ -44,7 +46,7 @@ const NS_PER_S: f64 = 1e9;
 const WANDER_SCALE: f64 = NS_PER_S * NS_PER_S;
 
 /// Process noise of the models, q of the pair in 1/s: 1e-20 times powers of 10^1.2.
-const BANK: [f64; 6] = [
+const BANK: [f64; MODELS] = [
     1e-20,
     1.584_893_192_461_113_5e-19,
     2.511_886_431_509_580_6e-18,
@@ -52,8 +54,7 @@ const BANK: [f64; 6] = [
     6.309_573_444_801_933e-16,
     1e-14,
 ];
-const _: () = assert!(BANK.len().is_multiple_of(LANES));
-const AGILE: usize = BANK.len() - 1;
+const AGILE: usize = MODELS - 1;
 /// The model believed first: two ordinary crystals of 1e-9/sqrt(s) make 2e-18.
 const BANK_START: usize = 2;
 /// Pair wander that is assumed until the bank has seen enough, 1/s.
@@ -61,7 +62,7 @@ const WANDER_PRIOR: f64 = 2e-17;
 /// What is known of the wander before any exchange, in nats: server crystals lie between 1e-9 and 1e-8/sqrt(s)
 /// (ALGORITHMS 4.2), a pair's q around 2e-17, with a decade of doubt. Without it a few minutes of a noisy link made q
 /// 1e-20 as often as 1e-14, and the fused offset surer than it was.
-const PRIOR: [f64; BANK.len()] = [-5.445, -2.205, -0.405, -0.045, -1.125, -3.645];
+const PRIOR: [f64; MODELS] = [-5.445, -2.205, -0.405, -0.045, -1.125, -3.645];
 /// Variance of an unknown rate, ns²/s² (100 ppm).
 const RATE_VAR_PRIOR: f64 = 1e10;
 /// Exchanges before the models are scored, before their mean is believed, and before changes are looked for.
@@ -140,8 +141,10 @@ struct Mixed {
     variance: f64,
 }
 
-/// The estimate of an edge that has seen at least one exchange.
+/// The estimate of an edge that has seen at least one exchange. In the order in which it is needed: everything before
+/// the watch's innovations is touched by each exchange, and comes in one piece.
 #[derive(Clone, Debug)]
+#[repr(C)]
 struct Track {
     /// Whole part of peer minus self, ns.
     base_ns: i64,
@@ -149,25 +152,25 @@ struct Track {
     stamps_sum: i64,
     /// Own raw time to which the state belongs.
     mid: RawTime,
-    models: [Models; BANK.len() / LANES],
-    log_likelihood: [f64; BANK.len()],
+    envelope: Envelope,
     best: usize,
-    mixture: Mixture,
     grain: Grain,
-    watch: Watch,
-    history: History,
-    /// True while exchanges of the past are gone through again.
-    reliving: bool,
-    levels: Levels,
-    halves: Halves,
+    samples: u32,
+    models: Models,
+    log_likelihood: [f64; MODELS],
+    mixture: Mixture,
     boosted: Boosted,
     /// Process noise of the pair as both ends last agreed on it, ns²/s³.
     q: f64,
     boost: f64,
     /// Mean information of one exchange, 1/ns².
     information: f64,
-    envelope: Envelope,
-    samples: u32,
+    /// True while exchanges of the past are gone through again.
+    reliving: bool,
+    levels: Levels,
+    halves: Halves,
+    watch: Watch,
+    history: History,
 }
 
 impl Track {
@@ -183,8 +186,8 @@ impl Track {
             base_ns,
             stamps_sum: stamps_sum(exchange),
             mid,
-            models: [models; BANK.len() / LANES],
-            log_likelihood: [0.0; BANK.len()],
+            models,
+            log_likelihood: [0.0; MODELS],
             best: BANK_START,
             mixture: Mixture::new(half),
             grain: Grain::default(),
@@ -226,42 +229,33 @@ impl Track {
         self.mixture.know_grain(self.grain.variance());
         let temper = ((f64::from(n) + TEMPER_START) / TEMPER_SPAN).min(1.0);
         let mixture = &self.mixture;
-        for (models, q) in self.models.iter_mut().zip(BANK.as_chunks::<LANES>().0) {
-            models.predict(elapsed_s, Duo::new(*q) * WANDER_SCALE);
-        }
+        self.models.predict(elapsed_s, Six::of(&BANK) * WANDER_SCALE);
         let before = self.model(self.best);
         let half = 0.5 * (delays[0] + delays[1]);
         let own_var = half * half / 3.0;
         if before.p_offset > LOST_RATIO * own_var {
             // The first exchanges of a link that loses most of them, or an oscillator after a long silence: the mixture
             // says nothing at this scale, and what the exchange says by itself is certain.
-            for models in &mut self.models {
-                models.take_whole(0.5 * (delays[0] - delays[1]), own_var);
-            }
+            self.models.take_whole(0.5 * (delays[0] - delays[1]), own_var);
             if !self.reliving {
                 self.boost_along(elapsed_s, None, true);
             }
             return None;
         }
-        let (expected_best, expected_agile) = (self.expected(self.best, delays), self.expected(AGILE, delays));
+        let expected = self.models.expected(delays);
+        let (expected_best, expected_agile) = (self.alone(&expected, self.best), self.alone(&expected, AGILE));
 
-        let score_gain = 1.0 / f64::from(n.saturating_sub(SCORED_AFTER).clamp(1, SCORE_MEMORY));
-        let mut flat = false;
-        for (block, models) in self.models.iter_mut().enumerate() {
-            let taken = models.take(delays, initiator, mixture, temper);
-            let [first, second] = taken.likelihoods;
-            if n > SCORED_AFTER {
-                let densities = first.density * second.density;
-                let ratio = densities * densities / (taken.variances[0] * taken.variances[1]);
-                for (score, ratio) in self.log_likelihood[block * LANES..].iter_mut().zip(ratio.lanes()) {
-                    *score += score_gain * (0.5 * ln(ratio) - *score);
-                }
-            }
-            if block == self.best / LANES {
-                let lane = self.best % LANES;
-                flat = [first, second].iter().any(|l| l.flat.lanes()[lane] > FLAT_MAX * l.density.lanes()[lane]);
-            }
+        let taken = self.models.take(delays, &expected, initiator, mixture, temper);
+        let [first, second] = taken.likelihoods;
+        if n > SCORED_AFTER {
+            let score_gain = 1.0 / f64::from((n - SCORED_AFTER).min(SCORE_MEMORY));
+            let densities = first.density * second.density;
+            let ratio = densities * densities / (taken.variances[0] * taken.variances[1]);
+            let scores = Six::of(&self.log_likelihood);
+            let scores = scores + (ln_all(ratio) * 0.5 - scores) * score_gain;
+            self.log_likelihood = scores.lanes();
         }
+        let flat = [first, second].iter().any(|l| l.flat.lane(self.best) > FLAT_MAX * l.density.lane(self.best));
         let best = self.model(self.best);
         let site = (!flat).then(|| Site::between((before.offset, before.p_offset), (best.offset, best.p_offset)));
         let scaled = expected_best.map(|(nu, sigma)| (nu / sigma, sigma));
@@ -300,28 +294,22 @@ impl Track {
     }
 
     fn model(&self, index: usize) -> View {
-        self.models[index / LANES].view(index % LANES)
+        self.models.view(index)
     }
 
-    /// A model's innovations of both directions and their standard deviations, ns.
-    fn expected(&self, index: usize, delays: [f64; 2]) -> [(f64, f64); 2] {
-        let models = &self.models[index / LANES];
+    /// Of what all models expect, one model's innovations of both directions and their standard deviations, ns.
+    fn alone(&self, expected: &[Innovation; 2], model: usize) -> [(f64, f64); 2] {
         [0, 1].map(|direction| {
-            let sign = if direction == 0 { 1.0 } else { -1.0 };
-            let innovation = models.innovation(Duo::both(sign), Duo::both(delays[direction]));
-            let variance = innovation.variance.lanes()[index % LANES] + self.mixture.stamp_var();
-            (innovation.nu.lanes()[index % LANES], variance.sqrt())
+            let innovation = &expected[direction];
+            let variance = innovation.variance.lane(model) + self.mixture.stamp_var();
+            (innovation.nu.lane(model), variance.sqrt())
         })
     }
 
     /// ln of each model's posterior probability, up to a constant.
-    fn posterior(&self) -> [f64; BANK.len()] {
-        let memory = self.memory();
-        let mut posterior = PRIOR;
-        for (posterior, likelihood) in posterior.iter_mut().zip(self.log_likelihood) {
-            *posterior += likelihood * memory;
-        }
-        posterior
+    fn posterior(&self) -> [f64; MODELS] {
+        let posterior = Six::of(&PRIOR) + Six::of(&self.log_likelihood) * self.memory();
+        posterior.lanes()
     }
 
     /// Puts the likeliest model first.
@@ -349,20 +337,14 @@ impl Track {
         }
         let posterior = self.posterior();
         let top = posterior[greatest(&posterior)];
-        let weights = posterior.map(|ln_weight| exp(ln_weight - top));
-        let (mut total, mut offset) = (0.0, 0.0);
-        for (index, weight) in weights.iter().enumerate() {
-            total += weight;
-            offset += weight * self.model(index).offset;
-        }
-        let offset = offset / total;
-        let mut variance = 0.0;
-        for (index, weight) in weights.iter().enumerate() {
-            let model = self.model(index);
-            let apart = model.offset - offset;
-            variance += weight * (model.p_offset + apart * apart);
-        }
-        Mixed { offset, variance: variance / total }
+        let weights = exp_all(Six::of(&posterior) - Six::all(top));
+        let offsets = self.models.offsets();
+        let in_order = |numbers: Six| numbers.lanes::<MODELS>().into_iter().fold(0.0, |sum, number| sum + number);
+        let total = in_order(weights);
+        let offset = in_order(weights * offsets) / total;
+        let apart = offsets - Six::all(offset);
+        let variance = in_order(weights * (self.models.offset_variances() + apart * apart)) / total;
+        Mixed { offset, variance }
     }
 
     /// Carries the boosted filter on and feeds it with what the exchange taught the best model.
@@ -418,11 +400,11 @@ impl Track {
         let (left, mid, right) = (scores[top - 1], scores[top], scores[top + 1]);
         let bend = 2.0 * mid - left - right;
         let lean = if bend > 1e-12 { ((right - left) / (2.0 * bend)).clamp(-0.5, 0.5) } else { 0.0 };
-        BANK[top] * exp(lean * ln(BANK[top + 1] / BANK[top]))
+        BANK[top] * (lean * (BANK[top + 1] / BANK[top]).ln()).exp()
     }
 }
 
-fn greatest(scores: &[f64; BANK.len()]) -> usize {
+fn greatest(scores: &[f64; MODELS]) -> usize {
     let mut top = 0;
     for (index, score) in scores.iter().enumerate() {
         if *score > scores[top] {
@@ -458,12 +440,13 @@ fn symmetric_half_span_ns(exchange: &Exchange) -> f64 {
     (exchange.half_span_ns() - remote) / 2.0
 }
 
-/// The two-sided floor filter. About 11 KiB.
+/// The two-sided floor filter. About 11 KiB; what every exchange touches stands first.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Floor {
-    track: Option<Track>,
     class: StampClass,
     weaker: u32,
+    track: Option<Track>,
 }
 
 impl Default for Floor {
@@ -582,6 +565,14 @@ impl EdgeFilter for Floor {
                 samples: track.samples.saturating_sub(SCORED_AFTER).min(SCORE_MEMORY),
             },
             None => Scores { wander: &[], log_likelihood: &[], samples: 0 },
+        }
+    }
+
+    fn foresee(&self, fetch: Fetch) {
+        let before_track = offset_of!(Floor, track) + align_of::<Track>();
+        fetch(std::ptr::from_ref(self).cast(), before_track + offset_of!(Track, watch) + Watch::HEAD);
+        if let Some(track) = &self.track {
+            track.watch.foresee(fetch);
         }
     }
 

@@ -9,7 +9,7 @@
 
 use super::envelope::Envelope;
 use super::noise::Noise;
-use super::{EdgeFilter, Hard, Outcome, Pair, Scores, grain_ns, prior_var};
+use super::{EdgeFilter, Fetch, Hard, Outcome, Pair, Scores, fetch_whole, grain_ns, prior_var};
 use crate::flow::{Exchange, Relation, Span, StampClass};
 use crate::limits::OSCILLATOR_RATE_MAX;
 use crate::unit::RawTime;
@@ -401,6 +401,10 @@ impl EdgeFilter for Kalman {
             },
             None => Scores { wander: &[], log_likelihood: &[], samples: 0 },
         }
+    }
+
+    fn foresee(&self, fetch: Fetch) {
+        fetch_whole(self, fetch);
     }
 
     fn reset(&mut self) {

@@ -88,8 +88,19 @@ pub trait EdgeFilter: Send {
     fn hard(&self, at: RawTime) -> Option<Hard>;
     /// The scores of the filter's bank; empty slices if it has none.
     fn scores(&self) -> Scores<'_>;
+    /// Tells `fetch` which memory the next exchange will touch, for whoever has thousands of filters and knows which
+    /// comes next.
+    fn foresee(&self, fetch: Fetch);
     /// Forgets everything: another peer, or another run of the same, sits here now.
     fn reset(&mut self);
+}
+
+/// Is told where some memory begins and how many bytes it has; may ask the processor for it, and must not read it.
+pub type Fetch = fn(*const u8, usize);
+
+/// Tells `fetch` of all that stands in `of` itself.
+fn fetch_whole<T>(of: &T, fetch: Fetch) {
+    fetch(std::ptr::from_ref(of).cast(), size_of::<T>());
 }
 
 /// The edge filters that exist.

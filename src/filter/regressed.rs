@@ -13,7 +13,7 @@
 //! exchange after a jump, one or two otherwise. About 3 KiB.
 
 use super::stream::{Line, RATE_PRIOR, Sample, Stream, bounded};
-use super::{EdgeFilter, Hard, Outcome, Pair, Scores};
+use super::{EdgeFilter, Fetch, Hard, Outcome, Pair, Scores, fetch_whole};
 use crate::flow::{Exchange, Relation};
 use crate::unit::RawTime;
 
@@ -226,6 +226,10 @@ impl EdgeFilter for Regressed {
 
     fn scores(&self) -> Scores<'_> {
         Scores { wander: &[], log_likelihood: &[], samples: 0 }
+    }
+
+    fn foresee(&self, fetch: Fetch) {
+        fetch_whole(self, fetch);
     }
 
     fn reset(&mut self) {

@@ -8,7 +8,7 @@
 //! round. About 0.8 KiB; an exchange costs an insertion into a handful.
 
 use super::stream::{Line, Sample, Stream, bounded, known};
-use super::{EdgeFilter, Hard, Outcome, Pair, Scores};
+use super::{EdgeFilter, Fetch, Hard, Outcome, Pair, Scores, fetch_whole};
 use crate::flow::{Exchange, Relation};
 use crate::unit::RawTime;
 
@@ -163,6 +163,10 @@ impl EdgeFilter for Rounds {
 
     fn scores(&self) -> Scores<'_> {
         Scores { wander: &[], log_likelihood: &[], samples: 0 }
+    }
+
+    fn foresee(&self, fetch: Fetch) {
+        fetch_whole(self, fetch);
     }
 
     fn reset(&mut self) {

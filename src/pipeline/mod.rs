@@ -27,6 +27,7 @@ mod conduct;
 mod config;
 mod exercise;
 mod follow;
+mod foresight;
 mod leap;
 mod median;
 mod peer;
@@ -51,7 +52,7 @@ use crate::unit::{PeerSlot, RawTime};
 use median::median;
 
 pub use crate::consensus::{ALGORITHMS, Algorithm};
-pub use crate::filter::Outcome;
+pub use crate::filter::{Fetch, Outcome};
 pub use crate::steering::{Limits, Refusal as ClockRefusal};
 pub use config::{Config, Taken, Tick};
 pub use exercise::Exercise;
@@ -577,8 +578,7 @@ impl Pipeline {
     }
 
     fn publish(&mut self) {
-        let reference = self.config.role == Role::Reference;
-        let state = self.state();
+        let (reference, state) = (self.config.role == Role::Reference, self.state());
         // References publish no error of their own: they are right by definition.
         let lag_ns = if reference { 0.0 } else { self.lag_ns };
         self.claim = Claim {

@@ -8,7 +8,7 @@ use super::steady::Steady;
 use super::upheaval::{Tear, ends};
 use crate::consensus::Voice;
 use crate::consensus::{Algorithm, EdgeModel};
-use crate::filter::{EdgeFilter, FilterKind, Outcome, Pair, Scores};
+use crate::filter::{EdgeFilter, Fetch, FilterKind, Outcome, Pair, Scores};
 use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, Span, StampClass};
 use crate::limits::{
     DRIFT_RATE, NONCE_LIFETIME_NS, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN,
@@ -250,6 +250,11 @@ impl Peer {
             warm,
             admitted: self.admitted,
         }
+    }
+
+    /// Tells `fetch` what of its filter the next exchange will touch.
+    pub(super) fn foresee(&self, fetch: Fetch) {
+        self.filter.foresee(fetch);
     }
 
     /// Remembers how the peer stands.

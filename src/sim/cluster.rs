@@ -2,6 +2,7 @@
 //! decides nothing: what a node does is the core's affair, what a link does is the link's.
 
 mod direct;
+mod foresight;
 
 use std::sync::Arc;
 
@@ -174,7 +175,12 @@ impl Cluster {
 
     /// Lets everything happen up to and including `end`.
     pub fn run_until(&mut self, end: TrueNs) {
+        let mut slot = i64::MIN;
         while let Some(event) = self.agenda.next_until(end) {
+            if self.agenda.slot() != slot {
+                slot = self.agenda.slot();
+                self.foresee();
+            }
             self.happen(event);
         }
     }

@@ -1,6 +1,7 @@
 //! One simulated node: the very `exchange` and `pipeline` of the daemon, an oscillator, a delivered clock and a way of
 //! taking stamps. It is told what happens and when; it knows neither links nor the other nodes.
 
+mod foresight;
 mod own_clock;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -20,6 +21,7 @@ use super::world::TrueNs;
 use crate::exchange::{Config, Outgoing, Protocol, Roster};
 use crate::flow::{Claim, Event, Exchange, Mapping, NodeState, PeerIdentity, Reading, Role, Stamp, StampClass};
 use crate::pipeline::{Algorithm, Config as PipelineConfig, Limits, Pipeline, Upheaval};
+use crate::sys::prefetch::prefetch;
 use crate::unit::{BootId, ClusterId, KeyId, Name, NodeId, PeerSlot, RawTime};
 use crate::wire::{DATAGRAM_LEN, Identity, Keyring, Reject};
 
@@ -547,7 +549,13 @@ impl Node {
     /// Hands the inbox to the pipeline.
     fn take_in(&mut self) {
         let direct = self.speech.is_none();
-        for event in &self.inbox {
+        let peer = |n: usize| match self.inbox.get(n) {
+            Some(Event::Exchanged(exchange)) => Some(exchange.peer),
+            _ => None,
+        };
+        self.pipeline.foresee(peer(0), peer(1), prefetch);
+        for (n, event) in self.inbox.iter().enumerate() {
+            self.pipeline.foresee(peer(n + 1), peer(n + 2), prefetch);
             match event {
                 Event::Exchanged(exchange) => {
                     if direct {

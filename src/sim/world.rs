@@ -62,6 +62,18 @@ impl<E> Agenda<E> {
         self.now
     }
 
+    /// The slot that is being lived through.
+    #[must_use]
+    pub fn slot(&self) -> i64 {
+        self.open_slot
+    }
+
+    /// What has been filed `ahead` slots after the one that is being lived through, in no order.
+    pub fn ahead(&self, ahead: i64) -> impl Iterator<Item = &E> {
+        let slot = ((self.open_slot + ahead) & (SLOTS - 1)) as usize;
+        self.calendar[slot].iter().map(|entry| &entry.event)
+    }
+
     /// Events taken and waiting so far.
     #[must_use]
     pub fn scheduled(&self) -> u64 {

@@ -12,6 +12,8 @@ mod cmsg;
 pub mod lock;
 #[allow(unsafe_code)]
 pub mod nic;
+#[allow(unsafe_code)]
+pub mod prefetch;
 pub mod process;
 #[allow(unsafe_code)]
 pub mod ptp;

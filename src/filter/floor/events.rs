@@ -2,10 +2,13 @@
 //! long for many exchanges are judged by how improbable that is under the learnt noise; delays below the floor, which
 //! no queue can make, by their number. Decides what happened; moving the models is the caller's part.
 
+use super::super::Fetch;
 use super::mixture::Mixture;
 
 /// Innovations that are remembered per direction.
 const HISTORY: usize = 256;
+/// How many of them are looked at, mostly.
+const LOOKED_AT: usize = 8;
 /// Windows of the late test and how often each is looked at, exchanges.
 const WINDOWS: [(u32, u32); 5] = [(16, 4), (32, 8), (64, 16), (128, 32), (256, 64)];
 /// A window shorter than this may lie within one queue, seconds: the test takes delays for independent of each other.
@@ -85,8 +88,8 @@ impl Change {
 
 /// The memory of the innovations. f32: a millionth of a change is more than anyone needs to know of it.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Watch {
-    innovations: [[f32; HISTORY]; 2],
     next: usize,
     /// Exchanges since the last change.
     seen: u32,
@@ -94,11 +97,24 @@ pub(super) struct Watch {
     interval_s: f64,
     /// Which of the last 64 exchanges came too early, newest in the lowest bit.
     early: [u64; 2],
+    // Last, because only a few of them are looked at.
+    innovations: [[f32; HISTORY]; 2],
 }
 
 impl Watch {
+    /// Bytes before the innovations.
+    pub(super) const HEAD: usize = std::mem::offset_of!(Watch, innovations);
+
     pub(super) fn new() -> Self {
         Watch { innovations: [[0.0; HISTORY]; 2], next: 0, seen: 0, interval_s: 0.0, early: [0; 2] }
+    }
+
+    /// Which of the innovations the next exchange will touch: where it goes, and the few before it.
+    pub(super) fn foresee(&self, fetch: Fetch) {
+        for ring in &self.innovations {
+            let newest = &ring[self.next.saturating_sub(LOOKED_AT)..=self.next];
+            fetch(newest.as_ptr().cast(), size_of_val(newest));
+        }
     }
 
     /// Notes an exchange's innovations, which of them no queue can explain, and the time since the last exchange.

@@ -7,8 +7,8 @@
 //! M the Mills ratio and b = k - z, the density of Gaussian plus Exp(mu) over that of the Gaussian's peak is
 //! c = k E M(b), and its derivatives in z are c' = k (E - c) and c'' = -k (z E + c').
 
-use super::duo::{Duo, LANES};
-use super::special::{MILLS_END, exp, exp_both, ln, mills};
+use super::pack::{Masks, Pack};
+use super::special::{MILLS_END, exp, exp_all, ln, mills};
 
 /// Exponential parts of the mixture: means of 20 ns times powers of 5, to 39 ms.
 pub(super) const PARTS: usize = 10;
@@ -54,45 +54,46 @@ const NEAR: f64 = 10.0;
 /// An innovation explained by the flat part to more than this teaches nothing.
 pub(super) const FLAT_MAX: f64 = 0.5;
 
-/// The likelihood of one innovation under two models.
+/// Of both directions: forward, backward.
+type Pair = Pack<1>;
+
+/// The likelihood of one innovation under each model.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Likelihood {
+pub(super) struct Likelihood<const N: usize> {
     /// Density times sqrt(2 pi) sg.
-    pub density: Duo,
+    pub density: Pack<N>,
     /// Of that, the flat part.
-    pub flat: Duo,
+    pub flat: Pack<N>,
     /// First derivative in z over the density.
-    pub first: Duo,
+    pub first: Pack<N>,
     /// Second derivative in z over the density.
-    pub second: Duo,
+    pub second: Pack<N>,
 }
 
 /// One exponential part at (z, k): the density and its derivatives in z, `gauss` being exp(-z²/2).
 #[inline(always)]
-fn part(z: Duo, k: Duo, gauss: Duo) -> [Duo; 3] {
+fn part<const N: usize>(z: Pack<N>, k: Pack<N>, gauss: Pack<N>) -> [Pack<N>; 3] {
     let b = k - z;
-    let far = Duo::both(MILLS_END).less(b);
-    if far.all() {
-        return part_far(z, k, gauss, b);
+    let far = Pack::all(MILLS_END).less(b);
+    let some_far = !far.none();
+    let far_part = if some_far { part_far(z, k, gauss, b) } else { [Pack::all(0.0); 3] };
+    if some_far && far.all() {
+        return far_part;
     }
-    if b.less(Duo::both(-MILLS_END)).all() {
+    if b.less(Pack::all(-MILLS_END)).all() {
         return part_late(z, k, gauss);
     }
     let near = part_near(z, k, gauss, b);
-    if far.none() {
-        return near;
-    }
-    let far_part = part_far(z, k, gauss, b);
-    [0, 1, 2].map(|i| far.choose(far_part[i], near[i]))
+    if some_far { [0, 1, 2].map(|i| far.choose(far_part[i], near[i])) } else { near }
 }
 
 /// For b > 12, by the asymptotic series of M, with E - c and z E + c' worked out by hand: as differences they would
 /// cancel.
 #[inline(always)]
-fn part_far(z: Duo, k: Duo, gauss: Duo, b: Duo) -> [Duo; 3] {
-    let r = Duo::both(1.0) / b;
+fn part_far<const N: usize>(z: Pack<N>, k: Pack<N>, gauss: Pack<N>, b: Pack<N>) -> [Pack<N>; 3] {
+    let r = Pack::all(1.0) / b;
     let r2 = r * r;
-    let tail = r2 * (Duo::both(1.0) - r2 * (Duo::both(3.0) - r2 * (Duo::both(15.0) - r2 * 105.0)));
+    let tail = r2 * (Pack::all(1.0) - r2 * (Pack::all(3.0) - r2 * (Pack::all(15.0) - r2 * 105.0)));
     let scale = k * gauss;
     let kr = k * r;
     let zr = z * r;
@@ -101,35 +102,37 @@ fn part_far(z: Duo, k: Duo, gauss: Duo, b: Duo) -> [Duo; 3] {
 
 /// For b < -12, where M(b) is sqrt(2 pi) exp(b²/2) and nothing else: the same as [`part_near`] makes of it, cheaper.
 #[inline(always)]
-fn part_late(z: Duo, k: Duo, gauss: Duo) -> [Duo; 3] {
-    let c = k * (exp_both((k * (k * 0.5 - z)).min(0.0)) * SQRT_TAU);
+fn part_late<const N: usize>(z: Pack<N>, k: Pack<N>, gauss: Pack<N>) -> [Pack<N>; 3] {
+    let c = k * (exp_all((k * (k * 0.5 - z)).min(0.0)) * SQRT_TAU);
     let first = k * (gauss - c);
     [c, first, -(k * (z * gauss + first))]
 }
 
 /// For b <= 12, by the table of M.
 #[inline(always)]
-fn part_near(z: Duo, k: Duo, gauss: Duo, b: Duo) -> [Duo; 3] {
+fn part_near<const N: usize>(z: Pack<N>, k: Pack<N>, gauss: Pack<N>, b: Pack<N>) -> [Pack<N>; 3] {
     let beyond = gauss * mills(b.abs().min(MILLS_END));
     let mut c = k * beyond;
-    let rising = b.less(Duo::both(0.0));
+    let rising = b.less(Pack::all(0.0));
     if !rising.none() {
         // M(b) = sqrt(2 pi) exp(b²/2) - M(-b). Twelve and more below zero the second term is lost beside the first.
-        let whole = exp_both((k * (k * 0.5 - z)).min(0.0)) * SQRT_TAU;
-        let rest = Duo::both(-MILLS_END).less(b).choose(beyond, Duo::both(0.0));
+        let whole = exp_all((k * (k * 0.5 - z)).min(0.0)) * SQRT_TAU;
+        let rest = Pack::all(-MILLS_END).less(b).choose(beyond, Pack::all(0.0));
         c = rising.choose(k * (whole - rest), c);
     }
     let first = k * (gauss - c);
     [c, first, -(k * (z * gauss + first))]
 }
 
-/// What the learning needs of one direction's innovation under the best model, before its update.
+/// What the learning needs of both directions' innovations under the best model, before its update.
 #[derive(Clone, Copy, Debug)]
-struct Lesson {
-    /// Part of each component in the explanation: the undelayed one last.
-    shares: [f64; PARTS + 1],
+struct Lessons {
+    /// Part of each component in the explanation, of both directions: the undelayed one last.
+    shares: [Pair; PARTS + 1],
     /// s0² / 2 times the second derivative of the density over the density: the score of ln s0².
-    stretch: f64,
+    stretch: [f64; 2],
+    /// Which direction's innovation teaches anything: not one that the flat part explains.
+    known: [bool; 2],
 }
 
 /// A part that is heavy enough for the likelihood to count it.
@@ -149,8 +152,8 @@ pub(super) struct Mixture {
     stamp_ns_min: f64,
     /// Mean square of the score of ln s0²: its Fisher information.
     information: f64,
-    /// Weights of the exponential parts and, last, of no queueing; per direction; they sum to one.
-    pub(super) weights: [[f64; PARTS + 1]; 2],
+    /// Weights of the exponential parts and, last, of no queueing; of each direction they sum to one.
+    pub(super) weights: [Pair; PARTS + 1],
     counted: [Counted; PARTS],
     counted_len: usize,
     /// The first part that is longer than the stamps' error; those before it have no weight.
@@ -166,7 +169,7 @@ impl Mixture {
             stamp_var: stamp_ns * stamp_ns,
             stamp_ns_min: STAMP_NS_MIN,
             information: 0.1,
-            weights: [[1.0 / (PARTS + 1) as f64; PARTS + 1]; 2],
+            weights: [Pack::all(1.0 / (PARTS + 1) as f64); PARTS + 1],
             counted: [Counted { inverse_mean: 0.0, weights: [0.0; 2] }; PARTS],
             counted_len: 0,
             unblurred: 0,
@@ -191,60 +194,59 @@ impl Mixture {
         self.stamp_var
     }
 
-    /// The likelihood of the innovation z (in units of `sigma`, its Gaussian part's standard deviation in ns) under two
-    /// models, each of which may look at another direction.
+    /// The likelihood of the innovation z (in units of `sigma`, its Gaussian part's standard deviation in ns) under
+    /// several models, each of which looks `forward` or at the other direction.
     #[inline(always)]
-    pub(super) fn likelihood(&self, directions: [usize; LANES], z: Duo, sigma: Duo) -> Likelihood {
-        let gauss = exp_both(z * z * -0.5);
+    pub(super) fn likelihood<const N: usize>(&self, forward: Masks<N>, z: Pack<N>, sigma: Pack<N>) -> Likelihood<N> {
+        let of = |weights: [f64; 2]| forward.choose(Pack::all(weights[0]), Pack::all(weights[1]));
+        let gauss = exp_all(z * z * -0.5);
         let flat = sigma * (FLAT_PER_NS * SQRT_TAU);
-        let undelayed = gauss * Duo::new(directions.map(|direction| self.weights[direction][PARTS]));
+        let undelayed = gauss * of(self.weights[PARTS].lanes());
         let mut density = flat + undelayed;
         let mut first = -(z * undelayed);
-        let mut second = (z * z - Duo::both(1.0)) * undelayed;
+        let mut second = (z * z - Pack::all(1.0)) * undelayed;
         for counted in &self.counted[..self.counted_len] {
             let [c, c1, c2] = part(z, sigma * counted.inverse_mean, gauss);
-            let weight = Duo::new(directions.map(|direction| counted.weights[direction]));
+            let weight = of(counted.weights);
             density += weight * c;
             first += weight * c1;
             second += weight * c2;
         }
-        let inverse = Duo::both(1.0) / density;
+        let inverse = Pack::all(1.0) / density;
         Likelihood { density, flat, first: first * inverse, second: second * inverse }
     }
 
     /// ln of the probability that a delay lies above the innovation z.
     pub(super) fn ln_above(&self, direction: usize, z: f64, sigma: f64) -> f64 {
-        let gauss = Duo::both(exp(-0.5 * z * z));
-        let normal = (gauss * mills(Duo::both(z.abs().min(MILLS_END)))).lanes()[0] / SQRT_TAU;
+        let gauss = Pair::all(exp(-0.5 * z * z));
+        let normal = (gauss * mills(Pack::all(z.abs().min(MILLS_END)))).lane(0) / SQRT_TAU;
         let mut above = if z < 0.0 { 1.0 - normal } else { normal };
         for counted in &self.counted[..self.counted_len] {
             let k = sigma * counted.inverse_mean;
-            above +=
-                counted.weights[direction] * part(Duo::both(z), Duo::both(k), gauss)[0].lanes()[0] / (k * SQRT_TAU);
+            above += counted.weights[direction] * part(Pack::all(z), Pack::all(k), gauss)[0].lane(0) / (k * SQRT_TAU);
         }
         ln(above.clamp(f64::MIN_POSITIVE, 1.0))
     }
 
-    /// What both directions' innovations teach: `None` for one that the flat part explains.
-    fn lessons(&self, z: Duo, sigma: Duo) -> [Option<Lesson>; 2] {
-        let gauss = exp_both(z * z * -0.5);
+    /// What both directions' innovations teach.
+    #[inline(always)]
+    fn lessons(&self, z: Pair, sigma: Pair) -> Lessons {
+        let gauss = exp_all(z * z * -0.5);
         let flat = sigma * (FLAT_PER_NS * SQRT_TAU);
-        let mut shares = [Duo::both(0.0); PARTS + 1];
-        let weights = |index: usize| Duo::new([self.weights[0][index], self.weights[1][index]]);
-        shares[PARTS] = weights(PARTS) * gauss;
+        let mut shares = [Pair::all(0.0); PARTS + 1];
+        shares[PARTS] = self.weights[PARTS] * gauss;
         let mut density = flat + shares[PARTS];
-        let mut second = (z * z - Duo::both(1.0)) * shares[PARTS];
+        let mut second = (z * z - Pack::all(1.0)) * shares[PARTS];
         for index in self.unblurred..PARTS {
             let [c, _, c2] = part(z, sigma * INVERSE_MEANS[index], gauss);
-            shares[index] = weights(index) * c;
+            shares[index] = self.weights[index] * c;
             density += shares[index];
-            second += weights(index) * c2;
+            second += self.weights[index] * c2;
         }
-        let inverse = Duo::both(1.0) / density;
-        let stretch = (Duo::both(0.5 * self.stamp_var) / (sigma * sigma) * second * inverse).lanes();
-        let known = flat.less(density * FLAT_MAX).lanes();
-        let shares = shares.map(|share| (share * inverse).lanes());
-        [0, 1].map(|d| known[d].then(|| Lesson { shares: shares.map(|share| share[d]), stretch: stretch[d] }))
+        let inverse = Pack::all(1.0) / density;
+        let stretch = Pack::all(0.5 * self.stamp_var) / (sigma * sigma) * second * inverse;
+        let known = flat.less(density * FLAT_MAX);
+        Lessons { shares: shares.map(|share| share * inverse), stretch: stretch.lanes(), known: known.lanes() }
     }
 
     /// Learns from both directions' innovations `(z, sigma)` of the `n`th exchange. Weights move towards the parts'
@@ -253,24 +255,21 @@ impl Mixture {
     /// smallest exponential parts explain a blurred floor almost as well.
     pub(super) fn learn(&mut self, innovations: [(f64, f64); 2], n: u32) {
         let [forward, backward] = innovations;
-        let lessons = self.lessons(Duo::new([forward.0, backward.0]), Duo::new([forward.1, backward.1]));
+        let lessons = self.lessons(Pack::of(&[forward.0, backward.0]), Pack::of(&[forward.1, backward.1]));
         let n = f64::from(n);
         let gain = exp(-0.6 * ln(n + 5.0)).max(LEARN_MIN);
         let apart = n / (n + APART_AFTER);
-        let score = match &lessons {
-            [Some(forward), Some(backward)] => {
-                for index in 0..=PARTS {
-                    let (f, b) = (forward.shares[index], backward.shares[index]);
-                    let shared = (1.0 - apart) * 0.5 * (f + b);
-                    let (wf, wb) = (self.weights[0][index], self.weights[1][index]);
-                    self.weights[0][index] = wf + gain * (apart * f + shared - wf);
-                    self.weights[1][index] = wb + gain * (apart * b + shared - wb);
+        let score = match lessons.known {
+            [true, true] => {
+                for (weights, share) in self.weights.iter_mut().zip(lessons.shares) {
+                    let shared = (share + share.swapped()) * ((1.0 - apart) * 0.5);
+                    *weights += (share * apart + shared - *weights) * gain;
                 }
-                forward.stretch + backward.stretch
+                lessons.stretch[0] + lessons.stretch[1]
             }
-            [Some(lesson), None] => self.learn_one(0, lesson, gain),
-            [None, Some(lesson)] => self.learn_one(1, lesson, gain),
-            [None, None] => return,
+            [true, false] => self.learn_one(0, &lessons, gain),
+            [false, true] => self.learn_one(1, &lessons, gain),
+            [false, false] => return,
         };
         self.information += gain * (score * score - self.information);
         let step = (gain * score / (self.information + 0.003)).clamp(-0.5, 0.5);
@@ -278,40 +277,43 @@ impl Mixture {
         self.settle();
     }
 
-    fn learn_one(&mut self, direction: usize, lesson: &Lesson, gain: f64) -> f64 {
-        for (weight, share) in self.weights[direction].iter_mut().zip(lesson.shares) {
-            *weight += gain * (share - *weight);
+    fn learn_one(&mut self, direction: usize, lessons: &Lessons, gain: f64) -> f64 {
+        for (weights, share) in self.weights.iter_mut().zip(lessons.shares) {
+            let mut lanes: [f64; 2] = weights.lanes();
+            lanes[direction] += gain * (share.lane(direction) - lanes[direction]);
+            *weights = Pack::of(&lanes);
         }
-        lesson.stretch
+        lessons.stretch[direction]
     }
 
     /// Brings stamps' error and weights back within their bounds.
     fn settle(&mut self) {
-        let mean = |index: usize| 0.5 * (self.weights[0][index] + self.weights[1][index]);
-        let mut floor_density = mean(PARTS) / self.stamp_ns;
-        for (index, inverse) in INVERSE_MEANS.iter().enumerate() {
-            floor_density += mean(index) * inverse;
+        let mean = |weights: Pair| {
+            let [forward, backward] = weights.lanes();
+            0.5 * (forward + backward)
+        };
+        let mut floor_density = mean(self.weights[PARTS]) / self.stamp_ns;
+        for (weights, inverse) in self.weights.iter().zip(INVERSE_MEANS) {
+            floor_density += mean(*weights) * inverse;
         }
         self.stamp_ns = self.stamp_ns.max(self.stamp_ns_min).max(STAMP_SHARE_MIN / floor_density);
         self.stamp_var = self.stamp_ns * self.stamp_ns;
         self.unblurred = MEANS_NS.iter().take_while(|mean| **mean < self.stamp_ns).count();
+        let (parts, undelayed) = self.weights.split_at_mut(PARTS);
+        let (blurred, parts) = parts.split_at_mut(self.unblurred);
+        for weights in blurred {
+            // Shorter than the blur: not to be told from no queueing.
+            undelayed[0] += std::mem::replace(weights, Pack::all(0.0));
+        }
+        undelayed[0] = undelayed[0].max(WEIGHT_MIN);
+        let mut sum = undelayed[0];
+        for weights in parts {
+            *weights = weights.max(WEIGHT_MIN);
+            sum += *weights;
+        }
+        let scale = Pack::all(1.0) / sum;
         for weights in &mut self.weights {
-            let (parts, undelayed) = weights.split_at_mut(PARTS);
-            let (blurred, parts) = parts.split_at_mut(self.unblurred);
-            for weight in blurred {
-                // Shorter than the blur: not to be told from no queueing.
-                undelayed[0] += std::mem::take(weight);
-            }
-            undelayed[0] = undelayed[0].max(WEIGHT_MIN);
-            let mut sum = undelayed[0];
-            for weight in parts {
-                *weight = weight.max(WEIGHT_MIN);
-                sum += *weight;
-            }
-            let scale = 1.0 / sum;
-            for weight in weights.iter_mut() {
-                *weight *= scale;
-            }
+            *weights = *weights * scale;
         }
         self.share_near();
         self.choose();
@@ -323,15 +325,15 @@ impl Mixture {
     /// good.
     fn share_near(&mut self) {
         let near = MEANS_NS.iter().take_while(|mean| **mean < NEAR * self.stamp_ns).count();
-        let [forward, backward] = &mut self.weights;
-        let mass = |weights: &[f64; PARTS + 1]| weights[PARTS] + weights[..near].iter().sum::<f64>();
-        let (forward_mass, backward_mass) = (mass(forward), mass(backward));
-        let total = forward_mass + backward_mass;
-        let (to_forward, to_backward) = (forward_mass / total, backward_mass / total);
+        let mut of_parts = Pair::all(0.0);
+        for weights in &self.weights[..near] {
+            of_parts += *weights;
+        }
+        let mass = self.weights[PARTS] + of_parts;
+        let to_each = mass / (mass + mass.swapped());
         for index in (self.unblurred..near).chain([PARTS]) {
-            let both = forward[index] + backward[index];
-            forward[index] = both * to_forward;
-            backward[index] = both * to_backward;
+            let weights = self.weights[index];
+            self.weights[index] = (weights + weights.swapped()) * to_each;
         }
     }
 
@@ -339,7 +341,7 @@ impl Mixture {
     fn choose(&mut self) {
         self.counted_len = 0;
         for (index, inverse_mean) in INVERSE_MEANS.into_iter().enumerate().skip(self.unblurred) {
-            let weights = [self.weights[0][index], self.weights[1][index]];
+            let weights: [f64; 2] = self.weights[index].lanes();
             if weights[0] >= WEIGHT_COUNTED || weights[1] >= WEIGHT_COUNTED {
                 self.counted[self.counted_len] = Counted { inverse_mean, weights };
                 self.counted_len += 1;

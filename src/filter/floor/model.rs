@@ -1,12 +1,13 @@
 //! A model of an edge: offset, rate, floor and asymmetry with their covariance, and the update by a likelihood that is
 //! not Gaussian. Six of them, apart in nothing but how much the oscillators wander, make the floor
-//! filter; they are computed two by two. Every
+//! filter; they are computed side by side. Every
 //! expression is symmetric under the exchange of the two ends, bit by bit: a term that changes its sign with the end
 //! stands apart from those that do not.
 
-use super::duo::{Duo, LANES, Mask};
+use super::duo::LANES;
 use super::levels::Level;
 use super::mixture::{Likelihood, Mixture};
+use super::pack::{Masks, Pack};
 
 /// By how much the floor's variance grows with each exchange: old knowledge of the floor fades.
 const FLOOR_FADING: f64 = 1.0 + 1.0 / 256.0;
@@ -20,22 +21,28 @@ const WHOLE_SHARE_MIN: f64 = 1e-9;
 /// Rounding may eat the last digits of two nearly equal variances; it must not leave a negative one. ns².
 const VARIANCE_MIN: f64 = 1e-3;
 
+/// Models of a filter, and pairs of them.
+pub(super) const MODELS: usize = 6;
+const PAIRS: usize = MODELS / LANES;
+/// A number of every model.
+pub(super) type Six = Pack<PAIRS>;
+
 /// What one direction of an exchange looks like before it is taken in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Innovation {
     /// Apparent delay minus what the model expects, ns.
-    pub nu: Duo,
+    pub nu: Six,
     /// Variance of the expectation, ns².
-    pub variance: Duo,
+    pub variance: Six,
 }
 
-/// What an exchange was worth under two models.
+/// What an exchange was worth under each model.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
     /// Of the two directions, in the order in which they were taken.
-    pub likelihoods: [Likelihood; 2],
+    pub likelihoods: [Likelihood<PAIRS>; 2],
     /// The squares of the likelihoods' scales, ns².
-    pub variances: [Duo; 2],
+    pub variances: [Six; 2],
 }
 
 /// One model's offset and rate with their covariance.
@@ -53,44 +60,44 @@ pub(super) struct View {
     pub p_rate: f64,
 }
 
-/// Two models: the states (ns, ns/s, ns, ns) and their covariances.
+/// All models: their states (ns, ns/s, ns, ns) and their covariances.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Models {
     /// Peer minus self, relative to the edge's base, ns.
-    offset: Duo,
+    offset: Six,
     /// Its rate, ns per second of both clocks' mean.
-    rate: Duo,
+    rate: Six,
     /// Half of the smallest round trip, ns.
-    floor: Duo,
+    floor: Six,
     /// Half of the difference of the two directions' floors, as far as changes of route have shown it, ns.
-    asymmetry: Duo,
-    p_offset: Duo,
-    p_offset_rate: Duo,
-    p_offset_floor: Duo,
-    p_offset_asymmetry: Duo,
-    p_rate: Duo,
-    p_rate_floor: Duo,
-    p_rate_asymmetry: Duo,
-    p_floor: Duo,
-    p_floor_asymmetry: Duo,
-    p_asymmetry: Duo,
+    asymmetry: Six,
+    p_offset: Six,
+    p_offset_rate: Six,
+    p_offset_floor: Six,
+    p_offset_asymmetry: Six,
+    p_rate: Six,
+    p_rate_floor: Six,
+    p_rate_asymmetry: Six,
+    p_floor: Six,
+    p_floor_asymmetry: Six,
+    p_asymmetry: Six,
 }
 
 impl Models {
     /// From one exchange: its offset and its half round trip, ns, and the rate's prior with its variance.
     pub(super) fn new(offset: f64, half: f64, rate: f64, rate_var: f64) -> Self {
-        let none = Duo::both(0.0);
-        let half_var = Duo::both(half * half / 3.0);
+        let none = Six::all(0.0);
+        let half_var = Six::all(half * half / 3.0);
         Models {
-            offset: Duo::both(offset),
-            rate: Duo::both(rate),
-            floor: Duo::both(0.7 * half),
+            offset: Six::all(offset),
+            rate: Six::all(rate),
+            floor: Six::all(0.7 * half),
             asymmetry: none,
             p_offset: half_var,
             p_offset_rate: none,
             p_offset_floor: none,
             p_offset_asymmetry: none,
-            p_rate: Duo::both(rate_var),
+            p_rate: Six::all(rate_var),
             p_rate_floor: none,
             p_rate_asymmetry: none,
             p_floor: half_var,
@@ -99,89 +106,109 @@ impl Models {
         }
     }
 
-    /// One of the two.
+    /// One of them.
     pub(super) fn view(&self, lane: usize) -> View {
         View {
-            offset: self.offset.lanes()[lane],
-            rate: self.rate.lanes()[lane],
-            p_offset: self.p_offset.lanes()[lane],
-            p_offset_rate: self.p_offset_rate.lanes()[lane],
-            p_rate: self.p_rate.lanes()[lane],
+            offset: self.offset.lane(lane),
+            rate: self.rate.lane(lane),
+            p_offset: self.p_offset.lane(lane),
+            p_offset_rate: self.p_offset_rate.lane(lane),
+            p_rate: self.p_rate.lane(lane),
         }
     }
 
-    /// What one of the two knows of the floors.
+    /// What one of them knows of the floors.
     pub(super) fn level(&self, lane: usize) -> Level {
         Level {
-            floor: self.floor.lanes()[lane],
-            p_floor: self.p_floor.lanes()[lane],
-            asymmetry: self.asymmetry.lanes()[lane],
-            p_asymmetry: self.p_asymmetry.lanes()[lane],
+            floor: self.floor.lane(lane),
+            p_floor: self.p_floor.lane(lane),
+            asymmetry: self.asymmetry.lane(lane),
+            p_asymmetry: self.p_asymmetry.lane(lane),
         }
+    }
+
+    /// All offsets, ns, and their variances, ns².
+    pub(super) fn offsets(&self) -> Six {
+        self.offset
+    }
+
+    pub(super) fn offset_variances(&self) -> Six {
+        self.p_offset
     }
 
     /// Carries the states `t` seconds on, under process noise `q` in ns²/s³.
     #[inline(always)]
-    pub(super) fn predict(&mut self, t: f64, q: Duo) {
+    pub(super) fn predict(&mut self, t: f64, q: Six) {
         self.offset += self.rate * t;
         self.p_offset += (self.p_offset_rate * 2.0 + self.p_rate * t) * t + q * (t * t * t * (1.0 / 3.0));
         self.p_offset_rate += self.p_rate * t + q * (t * t * 0.5);
         self.p_rate += q * t;
         self.p_offset_floor += self.p_rate_floor * t;
         self.p_offset_asymmetry += self.p_rate_asymmetry * t;
-        self.p_floor = self.p_floor * FLOOR_FADING + Duo::both(FLOOR_WANDER * t);
+        self.p_floor = self.p_floor * FLOOR_FADING + Six::all(FLOOR_WANDER * t);
+    }
+
+    /// What the apparent delays of both directions add, ns.
+    #[inline(always)]
+    pub(super) fn expected(&self, delays: [f64; 2]) -> [Innovation; 2] {
+        [(1.0, delays[0]), (-1.0, delays[1])].map(|(sign, delay)| self.innovation(Six::all(sign), Six::all(delay)))
     }
 
     /// What the apparent delay `y` of the direction of sign `sign` (+1 mine to the peer, -1 the peer's to me) adds.
     #[inline(always)]
-    pub(super) fn innovation(&self, sign: Duo, y: Duo) -> Innovation {
+    fn innovation(&self, sign: Six, y: Six) -> Innovation {
         let common = self.p_offset + self.p_floor + self.p_asymmetry + self.p_offset_asymmetry * 2.0;
         let odd = (self.p_offset_floor + self.p_floor_asymmetry) * 2.0;
         let expected = self.floor + sign * (self.offset + self.asymmetry);
         Innovation { nu: y - expected, variance: (common + sign * odd).max(VARIANCE_MIN) }
     }
 
-    /// Takes in both apparent delays of an exchange, ns, with gradient and curvature of their likelihoods tempered by
-    /// `temper`.
+    /// Takes in both apparent delays of an exchange, ns, of which `expected` is what each direction looks like, with
+    /// gradient and curvature of their likelihoods tempered by `temper`.
     #[inline(always)]
-    pub(super) fn take(&mut self, delays: [f64; 2], initiator: bool, mixture: &Mixture, temper: f64) -> Taken {
-        let forward = self.innovation(Duo::both(1.0), Duo::both(delays[0]));
-        let backward = self.innovation(Duo::both(-1.0), Duo::both(delays[1]));
+    pub(super) fn take(
+        &mut self,
+        delays: [f64; 2],
+        expected: &[Innovation; 2],
+        initiator: bool,
+        mixture: &Mixture,
+        temper: f64,
+    ) -> Taken {
+        let [forward, backward] = expected;
         // The smaller innovation first. If they are equal, the packet that was sent first: both ends know which.
-        let tied = forward.nu.equals(backward.nu).and(Mask::of([initiator; LANES]));
+        let tied = forward.nu.equals(backward.nu).and(Masks::all_same(initiator));
         let forward_first = forward.nu.less(backward.nu).or(tied);
-        let sign = forward_first.choose(Duo::both(1.0), Duo::both(-1.0));
-        let first = forward_first.lanes().map(|forward| usize::from(!forward));
-        let second = first.map(|direction| 1 - direction);
+        let sign = forward_first.choose(Six::all(1.0), Six::all(-1.0));
         let innovation = Innovation {
             nu: forward_first.choose(forward.nu, backward.nu),
             variance: forward_first.choose(forward.variance, backward.variance),
         };
-        let (first, first_var) = self.update(sign, innovation, mixture, first, temper);
-        let late = forward_first.choose(Duo::both(delays[1]), Duo::both(delays[0]));
+        let (first, first_var) = self.update(sign, innovation, mixture, forward_first, temper);
+        let late = forward_first.choose(Six::all(delays[1]), Six::all(delays[0]));
         let innovation = self.innovation(-sign, late);
-        let (second, second_var) = self.update(-sign, innovation, mixture, second, temper);
+        let (second, second_var) = self.update(-sign, innovation, mixture, forward_first.not(), temper);
         Taken { likelihoods: [first, second], variances: [first_var, second_var] }
     }
 
-    /// Takes in one direction's innovation. Returns the likelihood and the square of its scale.
-    #[inline(always)]
+    /// Takes in one direction's innovation. Returns the likelihood and the square of its scale. Not inlined: twice in a
+    /// row it would be more code than the processor's first cache holds.
+    #[inline(never)]
     fn update(
         &mut self,
-        sign: Duo,
+        sign: Six,
         innovation: Innovation,
         mixture: &Mixture,
-        directions: [usize; LANES],
+        forward: Masks<PAIRS>,
         temper: f64,
-    ) -> (Likelihood, Duo) {
+    ) -> (Likelihood<PAIRS>, Six) {
         let s = innovation.variance;
-        let v = s + Duo::both(mixture.stamp_var());
+        let v = s + Six::all(mixture.stamp_var());
         let sigma = v.sqrt();
-        let inverse_sigma = Duo::both(1.0) / sigma;
-        let likelihood = mixture.likelihood(directions, innovation.nu * inverse_sigma, sigma);
+        let inverse_sigma = Six::all(1.0) / sigma;
+        let likelihood = mixture.likelihood(forward, innovation.nu * inverse_sigma, sigma);
         let gradient = -(likelihood.first * inverse_sigma * temper);
         let bend = (likelihood.second - likelihood.first * likelihood.first) * (inverse_sigma * inverse_sigma) * temper;
-        let inverse_s = Duo::both(1.0) / s;
+        let inverse_s = Six::all(1.0) / s;
         let curvature = (bend * s).max(CURVATURE_MIN).min(CURVATURE_MAX) * inverse_s;
 
         let offset = sign * (self.p_offset + self.p_offset_asymmetry) + self.p_offset_floor;
@@ -206,8 +233,8 @@ impl Models {
             self.p_offset_asymmetry + self.p_asymmetry,
         );
         let s = offset + asymmetry;
-        let inverse = Duo::both(1.0) / (s * (1.0 + WHOLE_SHARE_MIN) + Duo::both(variance));
-        let gain = (Duo::both(measured) - self.offset - self.asymmetry) * inverse;
+        let inverse = Six::all(1.0) / (s * (1.0 + WHOLE_SHARE_MIN) + Six::all(variance));
+        let gain = (Six::all(measured) - self.offset - self.asymmetry) * inverse;
         self.offset += offset * gain;
         self.rate += rate * gain;
         self.floor += floor * gain;
@@ -218,7 +245,7 @@ impl Models {
     /// Changes the covariance by `curvature` along what an observation is correlated with: offset, rate, floor and
     /// asymmetry.
     #[inline(always)]
-    fn bend(&mut self, [offset, rate, floor, asymmetry]: [Duo; 4], curvature: Duo) {
+    fn bend(&mut self, [offset, rate, floor, asymmetry]: [Six; 4], curvature: Six) {
         let (o, r, f, a) = (offset * curvature, rate * curvature, floor * curvature, asymmetry * curvature);
         self.p_offset += o * offset;
         self.p_offset_rate += o * rate;
@@ -234,32 +261,32 @@ impl Models {
 
     /// Lowers the floor to at most `highest`, ns, with the doubt that goes with it.
     pub(super) fn cap_floor(&mut self, highest: f64) {
-        let above = (self.floor - Duo::both(highest)).max(0.0);
+        let above = (self.floor - Six::all(highest)).max(0.0);
         self.floor = self.floor.min(highest);
         self.p_floor += above * above;
     }
 
     /// One of the clocks has jumped: the offset moves by `by`, ns, and is unsure by `variance` more.
     pub(super) fn step_offset(&mut self, by: f64, variance: f64) {
-        self.offset += Duo::both(by);
-        self.p_offset += Duo::both(variance);
+        self.offset += Six::all(by);
+        self.p_offset += Six::all(variance);
     }
 
     /// One of the oscillators runs at another rate, ns²/s² unsure.
     pub(super) fn unsettle_rate(&mut self, variance: f64) {
-        self.p_rate += Duo::both(variance);
+        self.p_rate += Six::all(variance);
     }
 
     /// Both directions' floors have moved alike.
     pub(super) fn move_floor(&mut self, by: f64, variance: f64) {
-        self.floor += Duo::both(by);
-        self.p_floor += Duo::both(variance);
+        self.floor += Six::all(by);
+        self.p_floor += Six::all(variance);
     }
 
     /// The asymmetry is `known`, ns, with `variance`, ns²: what it was thought to be goes to the offset.
     pub(super) fn know_asymmetry(&mut self, known: f64, variance: f64) {
-        let inverse = Duo::both(1.0) / (self.p_asymmetry + Duo::both(variance)).max(VARIANCE_MIN);
-        let gain = (Duo::both(known) - self.asymmetry) * inverse;
+        let inverse = Six::all(1.0) / (self.p_asymmetry + Six::all(variance)).max(VARIANCE_MIN);
+        let gain = (Six::all(known) - self.asymmetry) * inverse;
         let along = [self.p_offset_asymmetry, self.p_rate_asymmetry, self.p_floor_asymmetry, self.p_asymmetry];
         self.offset += along[0] * gain;
         self.rate += along[1] * gain;
@@ -268,8 +295,8 @@ impl Models {
         self.bend(along, -inverse);
         if variance == 0.0 {
             // To the last bit, or the rest would grow again.
-            let none = Duo::both(0.0);
-            (self.asymmetry, self.p_asymmetry) = (Duo::both(known), none);
+            let none = Six::all(0.0);
+            (self.asymmetry, self.p_asymmetry) = (Six::all(known), none);
             (self.p_offset_asymmetry, self.p_rate_asymmetry, self.p_floor_asymmetry) = (none, none, none);
         }
     }
@@ -277,11 +304,11 @@ impl Models {
     /// The directions' floors have moved by `forward` and `backward`, ns, each on its own: the offset is held by
     /// continuity, and floor and asymmetry take up the difference.
     pub(super) fn move_floors(&mut self, forward: f64, backward: f64) {
-        self.floor += Duo::both(0.5 * (forward + backward));
-        self.asymmetry += Duo::both(0.5 * (forward - backward));
+        self.floor += Six::all(0.5 * (forward + backward));
+        self.asymmetry += Six::all(0.5 * (forward - backward));
         let (f, b) = (forward * forward / 16.0, backward * backward / 16.0);
-        self.p_floor += Duo::both(f + b);
-        self.p_asymmetry += Duo::both(f + b);
-        self.p_floor_asymmetry += Duo::both(f - b);
+        self.p_floor += Six::all(f + b);
+        self.p_asymmetry += Six::all(f + b);
+        self.p_floor_asymmetry += Six::all(f - b);
     }
 }

@@ -2,10 +2,8 @@
 //! what was made of the exchanges in between was made under a wrong idea of the path. Keeps copies of the state and the
 //! newest exchanges, so that they can be gone through once more. Estimates nothing.
 
-use super::BANK;
-use super::duo::LANES;
 use super::mixture::Mixture;
-use super::model::{Models, View};
+use super::model::{MODELS, Models, View};
 
 /// Exchanges from one copy of the state to the next, and how many copies are kept. The oldest is 160 to 240 exchanges
 /// old: the longest window of the late test that is gone through again is 128 (8 s at 16/s), seen up to 32 late.
@@ -23,10 +21,12 @@ const CREDIBLE_NS: f32 = 1e10;
 pub(super) struct Mark {
     /// Exchanges that had been noted then.
     count: u32,
+    /// When it was, on the history's own time, seconds.
+    pub at_s: f64,
     /// Offset, ns, and rate, ns/s, from where the exchanges after it are told.
     line: [f64; 2],
-    pub models: [Models; BANK.len() / LANES],
-    pub log_likelihood: [f64; BANK.len()],
+    pub models: Models,
+    pub log_likelihood: [f64; MODELS],
     pub best: usize,
     pub mixture: Mixture,
 }
@@ -39,6 +39,15 @@ pub(super) struct Past {
     /// Apparent delays relative to the base, ns.
     pub delays: [f64; 2],
     pub initiator: bool,
+}
+
+/// One of the newest exchanges, for whoever looks at many of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Recent {
+    /// On the history's own time, seconds.
+    pub at_s: f64,
+    /// Apparent delays relative to the base, ns.
+    pub delays: [f64; 2],
 }
 
 /// Where one is in the exchanges that are gone through again.
@@ -57,6 +66,8 @@ pub(super) struct History {
     initiator: [bool; LENGTH],
     /// Exchanges noted so far, wrapping.
     count: u32,
+    /// The time of the newest, seconds since the first.
+    now_s: f64,
     line: [f64; 2],
     marks: [Option<Mark>; MARKS],
 }
@@ -68,6 +79,7 @@ impl History {
             delays: [[0.0; 2]; LENGTH],
             initiator: [false; LENGTH],
             count: 0,
+            now_s: 0.0,
             line: [0.0; 2],
             marks: [const { None }; MARKS],
         }
@@ -75,6 +87,7 @@ impl History {
 
     pub(super) fn note(&mut self, exchange: Past) {
         let elapsed_s = exchange.elapsed_s as f32;
+        self.now_s += f64::from(elapsed_s);
         self.line[0] += self.line[1] * f64::from(elapsed_s);
         let slot = self.count as usize % LENGTH;
         self.elapsed_s[slot] = elapsed_s;
@@ -95,18 +108,13 @@ impl History {
     }
 
     /// Keeps a copy of the state as it is now.
-    pub(super) fn mark(
-        &mut self,
-        models: &[Models; BANK.len() / LANES],
-        log_likelihood: [f64; BANK.len()],
-        best: usize,
-        mixture: &Mixture,
-    ) {
-        let View { offset, rate, .. } = models[best / LANES].view(best % LANES);
+    pub(super) fn mark(&mut self, models: &Models, log_likelihood: [f64; MODELS], best: usize, mixture: &Mixture) {
+        let View { offset, rate, .. } = models.view(best);
         self.line = [offset, rate];
         self.marks.rotate_right(1);
         let (models, mixture) = (*models, mixture.clone());
-        self.marks[0] = Some(Mark { count: self.count, line: self.line, models, log_likelihood, best, mixture });
+        let (count, at_s, line) = (self.count, self.now_s, self.line);
+        self.marks[0] = Some(Mark { count, at_s, line, models, log_likelihood, best, mixture });
     }
 
     /// Forgets all copies: what they knew of the path is past.
@@ -131,6 +139,23 @@ impl History {
     /// How many exchanges came since a copy.
     pub(super) fn since(&self, mark: &Mark) -> u32 {
         self.count.wrapping_sub(mark.count)
+    }
+
+    /// The newest exchanges, newest last: as many as there is place for, or as there are since the oldest copy.
+    pub(super) fn recall<'a>(&self, place: &'a mut [Recent]) -> &'a [Recent] {
+        let wanted = place.len() as u32;
+        let oldest = self.marks.iter().flatten().rfind(|mark| self.holds(mark));
+        let Some(mark) = self.before(wanted).or(oldest) else { return &[] };
+        let (mut cursor, mut at_s) = (self.cursor(mark), mark.at_s);
+        let mut count = 0;
+        while let Some(past) = self.next(&mut cursor) {
+            at_s += past.elapsed_s;
+            if self.left(&cursor) < wanted {
+                place[count] = Recent { at_s, delays: past.delays };
+                count += 1;
+            }
+        }
+        &place[..count]
     }
 
     /// From the first exchange after a copy.
@@ -173,12 +198,12 @@ mod tests {
 
     #[test]
     fn what_is_told_again_is_what_has_come() {
-        let models = [Models::new(0.0, 5_000.0, 20_000.0, 1.0); BANK.len() / LANES];
+        let models = Models::new(0.0, 5_000.0, 20_000.0, 1.0);
         let mut history = History::new();
         for n in 0..1_000 {
             history.note(past(n));
             if history.is_due() {
-                history.mark(&models, [0.0; BANK.len()], 0, &Mixture::new(5_000.0));
+                history.mark(&models, [0.0; MODELS], 0, &Mixture::new(5_000.0));
             }
             if n > 300 {
                 let mark = history.before(100).expect("marks come every 80 exchanges");
@@ -192,9 +217,18 @@ mod tests {
                     assert_eq!((told.elapsed_s, told.initiator), (came.elapsed_s, came.initiator));
                 }
                 assert_eq!(history.next(&mut cursor), None);
+                let mut place = [Recent::default(); 64];
+                let newest = history.recall(&mut place);
+                assert_eq!(newest.len(), 64);
+                for (age, recent) in newest.iter().rev().enumerate() {
+                    let (told_s, came) = (0.125 * f64::from(n + 1 - age as u32), past(n - age as u32));
+                    assert!((recent.at_s - told_s).abs() < 1e-9 && (recent.delays[0] - came.delays[0]).abs() < 1.0);
+                }
             }
         }
+        let mut place = [Recent::default(); 1_000];
+        assert_eq!(history.recall(&mut place).len() as u32, history.since(history.marks_before(1).last().unwrap()));
         history.forget();
-        assert!(history.before(1).is_none());
+        assert!(history.before(1).is_none() && history.recall(&mut place).is_empty());
     }
 }

@@ -5,9 +5,9 @@
 
 use super::events::{Change, LATE_SIGMAS, LATE_SURPRISE, LATE_SURPRISE_OTHER, QUEUE_S, begun_at};
 use super::levels::Level;
-use super::model::{Models, View};
-use super::past::{Cursor, Mark};
-use super::{BANK, LANES, Track, greatest};
+use super::model::{MODELS, Models, View};
+use super::past::{Cursor, Mark, Recent};
+use super::{Track, greatest};
 
 /// Windows in which a change is looked for that the models have followed, and how often, exchanges.
 const FOLLOWED_WINDOWS: [u32; 4] = [16, 32, 64, 128];
@@ -97,13 +97,11 @@ impl Track {
 
     /// Moves all models alike.
     fn move_models(&mut self, change: &Change) {
-        for model in &mut self.models {
-            match *change {
-                Change::Clock { by, variance } => model.step_offset(by, variance),
-                Change::Rate { variance } => model.unsettle_rate(variance),
-                Change::Floor { by, variance } => model.move_floor(by, variance),
-                Change::Floors { forward, backward } => model.move_floors(forward, backward),
-            }
+        match *change {
+            Change::Clock { by, variance } => self.models.step_offset(by, variance),
+            Change::Rate { variance } => self.models.unsettle_rate(variance),
+            Change::Floor { by, variance } => self.models.move_floor(by, variance),
+            Change::Floors { forward, backward } => self.models.move_floors(forward, backward),
         }
         self.watch.clear();
         self.halves.forget();
@@ -112,9 +110,7 @@ impl Track {
     /// No floor is higher than the smallest of the newest half round trips.
     pub(super) fn cap_floors(&mut self) {
         let highest = f64::from(self.halves.least()) + self.mixture.stamp_ns();
-        for model in &mut self.models {
-            model.cap_floor(highest);
-        }
+        self.models.cap_floor(highest);
     }
 
     /// What is left to do after a change.
@@ -130,7 +126,7 @@ impl Track {
 
     /// The best model's idea of the floors.
     pub(super) fn level(&self) -> Level {
-        self.models[self.best / LANES].level(self.best % LANES)
+        self.models.level(self.best)
     }
 
     /// If the path is where it has been before, its asymmetry is what it was then.
@@ -141,9 +137,7 @@ impl Track {
             return;
         }
         if let Some(known) = self.levels.returned(&level, self.mixture.stamp_ns()) {
-            for models in &mut self.models {
-                models.know_asymmetry(known.asymmetry, known.p_asymmetry);
-            }
+            self.models.know_asymmetry(known.asymmetry, known.p_asymmetry);
         }
     }
 
@@ -157,7 +151,7 @@ impl Track {
         track.mixture = mark.mixture.clone();
         track.samples = self.samples - self.history.since(mark);
         track.reliving = true;
-        let mut evidence = [0.0; BANK.len()];
+        let mut evidence = [0.0; MODELS];
         let begun = change.map_or(0, |(_, age)| age);
         while track.history.left(&cursor) > begun {
             track.take_again(&mut cursor, &mut evidence);
@@ -199,7 +193,7 @@ impl Track {
     }
 
     /// Takes in one exchange of the past and adds how likely each model held it to be. Returns its half round trip.
-    fn take_again(&mut self, cursor: &mut Cursor, evidence: &mut [f64; BANK.len()]) -> f64 {
+    fn take_again(&mut self, cursor: &mut Cursor, evidence: &mut [f64; MODELS]) -> f64 {
         let Some(past) = self.history.next(cursor) else { return f64::INFINITY };
         let before = self.log_likelihood;
         self.take(past.elapsed_s, past.delays, past.initiator);
@@ -218,10 +212,13 @@ impl Track {
         let recent = |mark: &&Mark| f64::from(self.history.since(mark)) * self.watch.interval_s() <= FOLLOWED_S;
         let is_long = |window: &u32| f64::from(*window) * self.watch.interval_s() >= QUEUE_S;
         let longer = FOLLOWED_WINDOWS.into_iter().skip(1).find(is_long);
+        let mut place = [Recent::default(); FOLLOWED_WINDOWS[FOLLOWED_WINDOWS.len() - 1] as usize];
+        let newest = self.history.recall(&mut place[..longer.unwrap_or(FOLLOWED_WINDOWS[0]) as usize]);
         for window in FOLLOWED_WINDOWS.into_iter().take(1).chain(longer) {
             let long = is_long(&window);
             for mark in self.history.marks_before(window).filter(|mark| self.watch.seen() >= window && recent(mark)) {
-                let Some((change, age)) = self.moved_from(mark, window, long) else { continue };
+                let newest = &newest[newest.len() - window as usize..];
+                let Some((change, age)) = self.moved_from(mark, newest, long) else { continue };
                 if age < self.history.since(mark) {
                     return Some((change, age));
                 }
@@ -230,26 +227,35 @@ impl Track {
         None
     }
 
-    /// What the newest `window` exchanges say against what was expected at `mark`; packets that come late only count if
-    /// the window is `long`er than a queue.
-    fn moved_from(&self, mark: &Mark, window: u32, long: bool) -> Option<(Change, u32)> {
-        let expected = Expected::at(&mark.models[mark.best / LANES], mark.best % LANES);
-        let mut cursor = self.history.cursor(mark);
+    /// What the exchanges of a window, the `newest`, say against what was expected at `mark`; packets that come late
+    /// only count if the window is `long`er than a queue.
+    fn moved_from(&self, mark: &Mark, newest: &[Recent], long: bool) -> Option<(Change, u32)> {
+        let expected = Expected::at(&mark.models, mark.best);
         let stamp_ns = mark.mixture.stamp_ns();
-        let (mut later_s, mut seen) = (0.0, [Seen::new(); 2]);
         let whole_s = f64::from(self.history.since(mark)) * self.watch.interval_s();
         let doubt = PREDICTED_SIGMAS * expected.variance(whole_s, self.q).sqrt();
         let early = -(FOLLOWED_SIGMAS * stamp_ns + doubt);
-        while let Some(past) = self.history.next(&mut cursor) {
-            later_s += past.elapsed_s;
-            if self.history.left(&cursor) < window {
-                let nu = expected.innovations(later_s, past.delays);
-                for (seen, own) in seen.iter_mut().zip(nu) {
-                    seen.note(own, own < early);
-                    seen.both = seen.both.min(nu[0] + nu[1]);
-                    if own < early {
-                        seen.both_early = seen.both_early.min(nu[0] + nu[1]);
-                    }
+        let least_early = newest.len() / 4;
+        let innovations = |recent: &Recent| expected.innovations(recent.at_s - mark.at_s, recent.delays);
+        // Nearly always there is nothing to see, and this is looked at all the time.
+        let late = if long { LATE_SIGMAS * stamp_ns + doubt } else { f64::INFINITY };
+        let mut found = [[0, 0]; 2];
+        for nu in newest.iter().map(innovations) {
+            for (found, nu) in found.iter_mut().zip(nu) {
+                found[0] += usize::from(nu < early);
+                found[1] += usize::from(nu > late);
+            }
+        }
+        if found.iter().all(|[early, late]| *early < least_early && *late < newest.len()) {
+            return None;
+        }
+        let mut seen = [Seen::new(); 2];
+        for nu in newest.iter().map(innovations) {
+            for (seen, own) in seen.iter_mut().zip(nu) {
+                seen.note(own, own < early);
+                seen.both = seen.both.min(nu[0] + nu[1]);
+                if own < early {
+                    seen.both_early = seen.both_early.min(nu[0] + nu[1]);
                 }
             }
         }
@@ -258,9 +264,9 @@ impl Track {
             if !long || least <= LATE_SIGMAS * stamp_ns {
                 return 0.0;
             }
-            -f64::from(window) * mark.mixture.ln_above(d, least / stamp_ns, stamp_ns)
+            -(newest.len() as f64) * mark.mixture.ln_above(d, least / stamp_ns, stamp_ns)
         });
-        let early = seen.map(|seen| seen.early >= window / 4);
+        let early = seen.map(|seen| seen.early as usize >= least_early);
         if !early[0] && !early[1] && surprise[0].max(surprise[1]) <= LATE_SURPRISE {
             return None;
         }
@@ -305,7 +311,7 @@ impl Track {
     /// How far the directions that `may` have moved lie off what was expected before, by the exchanges from the cursor
     /// on: the smallest of those that come late, the second smallest of those that come early, ns.
     fn moved_since(&self, mut cursor: Cursor, may: [f64; 2]) -> [f64; 2] {
-        let expected = Expected::at(&self.models[self.best / LANES], self.best % LANES);
+        let expected = Expected::at(&self.models, self.best);
         let (mut later_s, mut seen) = (0.0, [Seen::new(); 2]);
         while let Some(past) = self.history.next(&mut cursor) {
             later_s += past.elapsed_s;

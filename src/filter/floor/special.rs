@@ -3,7 +3,7 @@
 //! opposites, on whatever machine and C library each of them runs; and because they are most of the filter's cost.
 //! Not for general use: arguments are those the likelihoods produce.
 
-use super::duo::Duo;
+use super::pack::Pack;
 
 /// Below this the exponential is as good as zero. Far above the smallest normal number, so that no product of a few
 /// such numbers leaves the range in which the processor is fast.
@@ -41,14 +41,14 @@ const fn powers() -> [f64; 1 << POWER_BITS] {
 /// e^x for x <= 300, relative error below 2e-12; e^-230 for all below -230. The nearest 32nd power of two from a table,
 /// and a Taylor polynomial of degree 4 within +-ln 2 / 64.
 #[inline(always)]
-pub(super) fn exp_both(x: Duo) -> Duo {
+pub(super) fn exp_all<const N: usize>(x: Pack<N>) -> Pack<N> {
     let x = x.max(EXPONENT_MIN);
-    let shifted = x * (std::f64::consts::LOG2_E * POWER_GRAIN) + Duo::both(ROUNDER);
-    let whole = shifted - Duo::both(ROUNDER);
+    let shifted = x * (std::f64::consts::LOG2_E * POWER_GRAIN) + Pack::all(ROUNDER);
+    let whole = shifted - Pack::all(ROUNDER);
     let r = (x - whole * (LN2_HIGH / POWER_GRAIN)) - whole * (LN2_LOW / POWER_GRAIN);
     let r2 = r * r;
-    let fraction = (r + Duo::both(1.0)) + r2 * ((r * (1.0 / 6.0) + Duo::both(1.0 / 2.0)) + r2 * (1.0 / 24.0));
-    let near = Duo::new(shifted.bits().map(|bits| POWERS[(bits & ((1 << POWER_BITS) - 1)) as usize]));
+    let fraction = (r + Pack::all(1.0)) + r2 * ((r * (1.0 / 6.0) + Pack::all(1.0 / 2.0)) + r2 * (1.0 / 24.0));
+    let near = shifted.look_up(|bits| POWERS[(bits & ((1 << POWER_BITS) - 1)) as usize]);
     let power = shifted.power_of_bits::<POWER_BITS>(EXPONENT_BIAS);
     fraction * (near * power)
 }
@@ -56,24 +56,31 @@ pub(super) fn exp_both(x: Duo) -> Duo {
 /// One exponential.
 #[inline(always)]
 pub(super) fn exp(x: f64) -> f64 {
-    exp_both(Duo::both(x)).lanes()[0]
+    exp_all::<1>(Pack::all(x)).lane(0)
 }
 
 /// ln x for a normal positive x, absolute error below 1e-13.
 #[inline(always)]
-pub(super) fn ln(x: f64) -> f64 {
+pub(super) fn ln_all<const N: usize>(x: Pack<N>) -> Pack<N> {
     // The fraction is brought to [1/sqrt 2, sqrt 2) by taking the offset of 1/sqrt 2 before the exponent is cut off.
     let offset = std::f64::consts::FRAC_1_SQRT_2.to_bits();
-    let moved = x.to_bits().wrapping_sub(offset);
-    let power = (moved as i64) >> FRACTION_BITS;
-    let fraction = f64::from_bits((moved & ((1 << FRACTION_BITS) - 1)).wrapping_add(offset));
-    let s = (fraction - 1.0) / (fraction + 1.0);
+    let power = x.look_up(|bits| ((bits.wrapping_sub(offset) as i64) >> FRACTION_BITS) as f64);
+    let fraction =
+        x.look_up(|bits| f64::from_bits((bits.wrapping_sub(offset) & ((1 << FRACTION_BITS) - 1)).wrapping_add(offset)));
+    let term = |divisor: f64| Pack::all(1.0 / divisor);
+    let s = (fraction - Pack::all(1.0)) / (fraction + Pack::all(1.0));
     let s2 = s * s;
     let s4 = s2 * s2;
-    let series = (1.0 + s2 * (1.0 / 3.0))
-        + s4 * ((1.0 / 5.0 + s2 * (1.0 / 7.0))
-            + s4 * ((1.0 / 9.0 + s2 * (1.0 / 11.0)) + s4 * (1.0 / 13.0 + s2 * (1.0 / 15.0))));
-    power as f64 * std::f64::consts::LN_2 + 2.0 * s * series
+    let series = (Pack::all(1.0) + s2 * term(3.0))
+        + s4 * ((term(5.0) + s2 * term(7.0))
+            + s4 * ((term(9.0) + s2 * term(11.0)) + s4 * (term(13.0) + s2 * term(15.0))));
+    power * std::f64::consts::LN_2 + s * 2.0 * series
+}
+
+/// One logarithm.
+#[inline(always)]
+pub(super) fn ln(x: f64) -> f64 {
+    ln_all::<1>(Pack::all(x)).lane(0)
 }
 
 /// Where the table of the Mills ratio ends and its asymptotic series is used.
@@ -121,12 +128,12 @@ const fn mills_points() -> [f64; MILLS_POINTS] {
 /// The Mills ratio of the normal law, M(b) = Q(b) / phi(b) = sqrt(pi/2) erfcx(b / sqrt 2), for 0 <= b <= 12. A Taylor
 /// polynomial of degree 5 around the nearest of 193 points; relative error below 1e-9 (measured in the tests).
 #[inline(always)]
-pub(super) fn mills(b: Duo) -> Duo {
-    let shifted = b * MILLS_GRAIN + Duo::both(ROUNDER);
-    let near = (shifted - Duo::both(ROUNDER)) * (1.0 / MILLS_GRAIN);
-    let m0 = Duo::new(shifted.bits().map(|bits| MILLS[((bits & 0xff) as usize).min(MILLS_POINTS - 1)]));
+pub(super) fn mills<const N: usize>(b: Pack<N>) -> Pack<N> {
+    let shifted = b * MILLS_GRAIN + Pack::all(ROUNDER);
+    let near = (shifted - Pack::all(ROUNDER)) * (1.0 / MILLS_GRAIN);
+    let m0 = shifted.look_up(|bits| MILLS[((bits & 0xff) as usize).min(MILLS_POINTS - 1)]);
     let step = b - near;
-    let m1 = near * m0 - Duo::both(1.0);
+    let m1 = near * m0 - Pack::all(1.0);
     let m2 = near * m1 + m0;
     let m3 = near * m2 + m1 * 2.0;
     let m4 = near * m3 + m2 * 3.0;
@@ -178,9 +185,9 @@ mod tests {
         let mut worst = 0.0_f64;
         for i in 0..=2_401 {
             let b = (f64::from(i) * 0.005).min(MILLS_END);
-            worst = worst.max((mills(Duo::both(b)).lanes()[0] / mills_integral(b) - 1.0).abs());
+            worst = worst.max((mills::<1>(Pack::all(b)).lane(0) / mills_integral(b) - 1.0).abs());
         }
         assert!(worst < 1e-9, "{worst:e}");
-        assert!((mills(Duo::both(0.0)).lanes()[1] - (std::f64::consts::PI / 2.0).sqrt()).abs() < 1e-14);
+        assert!((mills::<1>(Pack::all(0.0)).lane(1) - (std::f64::consts::PI / 2.0).sqrt()).abs() < 1e-14);
     }
 }

@@ -168,7 +168,7 @@ fn probe_lan() {
                 track.mixture.stamp_ns(),
                 track.wander(),
                 track.halves.least(),
-                track.mixture.weights.map(|w| w.map(|x| (x * 1e4).round() / 1e4))
+                track.mixture.weights.map(|w| w.lanes::<2>().map(|x| (x * 1e4).round() / 1e4))
             );
         }
         println!(
