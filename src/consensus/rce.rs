@@ -47,6 +47,8 @@ const ANCHOR_ALONE: f64 = 0.05;
 
 /// Nobody counts for less than one who came so long ago, seconds.
 const NEW_S: f64 = 0.01;
+/// Who has been heard for less than this part of the longest time has come back, the others were never away.
+const LONG: f64 = 0.5;
 
 /// The raw-clock ensemble.
 #[derive(Debug)]
@@ -162,11 +164,20 @@ impl Consensus for Rce {
 /// How many times its variance each voice is to be taken for: one that has come back counts little at first and grows
 /// for as long as drifts look back, beside those that were never away. Who was parted comes back link by link, within
 /// an interval; counted in full at once, whoever had heard it stood between the two groups for as long as the others
-/// had not.
+/// had not. Where more have come back than were never away, it is this node's group that was cut off, and it goes to
+/// them: of two groups one stays where it is, the greater one, or that of the lowest id.
 fn newcomers(view: &View<'_>, starting: bool) -> impl Fn(&Voice) -> f64 {
     let grown_s = view.drift_memory_s;
     let present = move |v: &Voice| v.present_s.clamp(NEW_S, grown_s);
-    let longest = if starting { 0.0 } else { view.voices.iter().map(present).fold(0.0, f64::max) };
+    let longest = view.voices.iter().map(present).fold(0.0, f64::max);
+    let own = view.own_counts.then_some(view.own_node);
+    let group = |new: bool| {
+        let voices = view.voices.iter().filter(move |v| (present(v) < LONG * longest) == new).map(|v| v.node);
+        let own = own.filter(|_| !new);
+        (voices.clone().chain(own).count(), std::cmp::Reverse(voices.chain(own).min()))
+    };
+    let cut_off = group(true) > group(false);
+    let longest = if starting || cut_off { 0.0 } else { longest };
     move |v| (longest / present(v)).powi(2).max(1.0)
 }
 
@@ -279,6 +290,32 @@ mod tests {
         let voices = [voice(0, 30.0, 3e-9)];
         let verdict = Rce::new(4).decide(&View { own_counts: false, ..view(&voices, 0) }, 0.0625);
         assert_eq!(verdict.phase_ns, 30.0);
+    }
+
+    /// What a node makes of others that are 600 ns ahead and have just come back, and of those that were never away.
+    fn merged(own: u128, back: &[u128], stayed: &[u128]) -> f64 {
+        let heard = |node: &u128, present_s: f64, z_ns: f64| Voice {
+            node: crate::unit::NodeId(*node as _),
+            present_s,
+            ..voice(*node as u16, z_ns, 0.0)
+        };
+        let back = back.iter().map(|node| heard(node, 0.1, 600.0));
+        let voices: Vec<Voice> = back.chain(stayed.iter().map(|node| heard(node, 60.0, 0.0))).collect();
+        let own_node = crate::unit::NodeId(own as _);
+        let now = View { own_node, elapsed_s: 120.0, drift_memory_s: 60.0, ..view(&voices, 0) };
+        Rce::new(8).decide(&now, 0.0625).phase_ns
+    }
+
+    #[test]
+    fn of_two_groups_that_meet_again_the_smaller_goes_to_the_greater() {
+        assert!(merged(9, &[1, 2], &[3, 4]) < 1.0, "three stay where they are");
+        assert!(merged(1, &[3, 4, 9], &[2]) > 200.0, "two that hear three again go to them");
+    }
+
+    #[test]
+    fn of_two_equal_groups_that_of_the_lowest_id_stays() {
+        assert!(merged(1, &[2, 3], &[4]) < 1.0);
+        assert!(merged(3, &[1, 4], &[2]) > 200.0);
     }
 
     #[test]
