@@ -28,7 +28,7 @@ use boosted::{Boosted, Site};
 use events::{Change, EARLY_SIGMAS, Watch};
 use halves::Halves;
 use levels::Levels;
-use mixture::{FLAT_MAX, Mixture};
+use mixture::{FLAT_MAX, Mixture, gain};
 use model::{Innovation, MODELS, Models, Six, View};
 use past::{History, Past};
 use special::{exp_all, ln_all};
@@ -180,7 +180,8 @@ impl Track {
         let within = rate * S_PER_NS * symmetric_half_span_ns(exchange);
         let (forward, backward) = (forward + within, backward + within);
         let half = ((forward + backward) / 2.0).max(1.0);
-        let models = Models::new((forward - backward) / 2.0, half, rate, rate_var);
+        let mixture = Mixture::new(half);
+        let models = Models::new((forward - backward) / 2.0, half, rate, rate_var, &mixture);
         let mid = exchange.local_mid();
         let mut track = Track {
             base_ns,
@@ -189,7 +190,7 @@ impl Track {
             models,
             log_likelihood: [0.0; MODELS],
             best: BANK_START,
-            mixture: Mixture::new(half),
+            mixture,
             grain: Grain::default(),
             watch: Watch::new(),
             history: History::new(),
@@ -260,6 +261,15 @@ impl Track {
         let site = (!flat).then(|| Site::between((before.offset, before.p_offset), (best.offset, best.p_offset)));
         let scaled = expected_best.map(|(nu, sigma)| (nu / sigma, sigma));
         self.mixture.learn(scaled, n);
+        // What the best model lets the clock wander from one exchange to the next is more than the stamps' error: then
+        // it may be the stamps' error just as well, and the models are judged each by its own idea of it.
+        let wandered_var = BANK[self.best] * WANDER_SCALE * elapsed_s.powi(3) / 3.0;
+        if wandered_var > self.mixture.stamp_var() {
+            self.models.learn_stamps(&taken, gain(n), self.mixture.stamp_ns_least());
+            self.models.know_stamp(self.best, &self.mixture);
+        } else {
+            self.models.share_stamp(&self.mixture);
+        }
         if self.reliving {
             return None;
         }
@@ -301,7 +311,7 @@ impl Track {
     fn alone(&self, expected: &[Innovation; 2], model: usize) -> [(f64, f64); 2] {
         [0, 1].map(|direction| {
             let innovation = &expected[direction];
-            let variance = innovation.variance.lane(model) + self.mixture.stamp_var();
+            let variance = innovation.variance.lane(model) + self.models.stamp_var(model);
             (innovation.nu.lane(model), variance.sqrt())
         })
     }
@@ -321,6 +331,8 @@ impl Track {
         let top = greatest(&posterior);
         if posterior[top] > posterior[self.best] + HYSTERESIS {
             self.best = top;
+            self.mixture.believe(self.models.stamp(top));
+            self.models.know_stamp(top, &self.mixture);
         }
     }
 

@@ -47,12 +47,21 @@ const WEIGHT_MIN: f64 = 1e-5;
 const WEIGHT_COUNTED: f64 = 1e-4;
 /// Learning never becomes slower than this per exchange.
 const LEARN_MIN: f64 = 1.0 / 400.0;
+/// The stamps' error is learnt by no more than this at once, in ln of its square, and no faster than if the score's mean
+/// square were this.
+pub(super) const STAMP_STEP: f64 = 0.5;
+pub(super) const INFORMATION_MIN: f64 = 0.003;
 /// Exchanges after which the two directions' weights are learnt half apart.
 const APART_AFTER: f64 = 300.0;
 /// Parts shorter than this many standard deviations of the stamps' error are near the floor.
 const NEAR: f64 = 10.0;
 /// An innovation explained by the flat part to more than this teaches nothing.
 pub(super) const FLAT_MAX: f64 = 0.5;
+
+/// How much the `n`th exchange counts in what is learnt.
+pub(super) fn gain(n: u32) -> f64 {
+    exp(-0.6 * ln(f64::from(n) + 5.0)).max(LEARN_MIN)
+}
 
 /// Of both directions: forward, backward.
 type Pair = Pack<1>;
@@ -150,6 +159,8 @@ pub(super) struct Mixture {
     stamp_var: f64,
     /// What the grain of the stamps alone makes of it, ns.
     stamp_ns_min: f64,
+    /// Nor below what the floor's density makes of it besides, ns.
+    stamp_ns_least: f64,
     /// Mean square of the score of ln s0²: its Fisher information.
     information: f64,
     /// Weights of the exponential parts and, last, of no queueing; of each direction they sum to one.
@@ -168,6 +179,7 @@ impl Mixture {
             stamp_ns,
             stamp_var: stamp_ns * stamp_ns,
             stamp_ns_min: STAMP_NS_MIN,
+            stamp_ns_least: STAMP_NS_MIN,
             information: 0.1,
             weights: [Pack::all(1.0 / (PARTS + 1) as f64); PARTS + 1],
             counted: [Counted { inverse_mean: 0.0, weights: [0.0; 2] }; PARTS],
@@ -192,6 +204,23 @@ impl Mixture {
     /// The same squared, ns².
     pub(super) fn stamp_var(&self) -> f64 {
         self.stamp_var
+    }
+
+    /// What no model's idea of the stamps' error is below, ns.
+    pub(super) fn stamp_ns_least(&self) -> f64 {
+        self.stamp_ns_least
+    }
+
+    /// Mean square of the score of ln s0².
+    pub(super) fn information(&self) -> f64 {
+        self.information
+    }
+
+    /// Another model is the best: its idea of the stamps' error (standard deviation, ns, and the score's mean square) is
+    /// taken over.
+    pub(super) fn believe(&mut self, (stamp_ns, information): (f64, f64)) {
+        (self.stamp_ns, self.information) = (stamp_ns, information);
+        self.settle();
     }
 
     /// The likelihood of the innovation z (in units of `sigma`, its Gaussian part's standard deviation in ns) under
@@ -256,8 +285,8 @@ impl Mixture {
     pub(super) fn learn(&mut self, innovations: [(f64, f64); 2], n: u32) {
         let [forward, backward] = innovations;
         let lessons = self.lessons(Pack::of(&[forward.0, backward.0]), Pack::of(&[forward.1, backward.1]));
+        let gain = gain(n);
         let n = f64::from(n);
-        let gain = exp(-0.6 * ln(n + 5.0)).max(LEARN_MIN);
         let apart = n / (n + APART_AFTER);
         let score = match lessons.known {
             [true, true] => {
@@ -272,7 +301,7 @@ impl Mixture {
             [false, false] => return,
         };
         self.information += gain * (score * score - self.information);
-        let step = (gain * score / (self.information + 0.003)).clamp(-0.5, 0.5);
+        let step = (gain * score / (self.information + INFORMATION_MIN)).clamp(-STAMP_STEP, STAMP_STEP);
         self.stamp_ns *= exp(0.5 * step);
         self.settle();
     }
@@ -296,7 +325,8 @@ impl Mixture {
         for (weights, inverse) in self.weights.iter().zip(INVERSE_MEANS) {
             floor_density += mean(*weights) * inverse;
         }
-        self.stamp_ns = self.stamp_ns.max(self.stamp_ns_min).max(STAMP_SHARE_MIN / floor_density);
+        self.stamp_ns_least = self.stamp_ns_min.max(STAMP_SHARE_MIN / floor_density);
+        self.stamp_ns = self.stamp_ns.max(self.stamp_ns_least);
         self.stamp_var = self.stamp_ns * self.stamp_ns;
         self.unblurred = MEANS_NS.iter().take_while(|mean| **mean < self.stamp_ns).count();
         let (parts, undelayed) = self.weights.split_at_mut(PARTS);

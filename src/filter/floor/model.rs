@@ -6,8 +6,9 @@
 
 use super::duo::LANES;
 use super::levels::Level;
-use super::mixture::{Likelihood, Mixture};
+use super::mixture::{FLAT_MAX, INFORMATION_MIN, Likelihood, Mixture, STAMP_STEP};
 use super::pack::{Masks, Pack};
+use super::special::exp_all;
 
 /// By how much the floor's variance grows with each exchange: old knowledge of the floor fades.
 const FLOOR_FADING: f64 = 1.0 + 1.0 / 256.0;
@@ -81,11 +82,16 @@ pub(super) struct Models {
     p_floor: Six,
     p_floor_asymmetry: Six,
     p_asymmetry: Six,
+    /// Standard deviation of the stamps' error as each model sees it, ns, its square, and the mean square of the score
+    /// of its logarithm.
+    stamp_ns: Six,
+    stamp_var: Six,
+    stamp_information: Six,
 }
 
 impl Models {
     /// From one exchange: its offset and its half round trip, ns, and the rate's prior with its variance.
-    pub(super) fn new(offset: f64, half: f64, rate: f64, rate_var: f64) -> Self {
+    pub(super) fn new(offset: f64, half: f64, rate: f64, rate_var: f64, mixture: &Mixture) -> Self {
         let none = Six::all(0.0);
         let half_var = Six::all(half * half / 3.0);
         Models {
@@ -103,6 +109,9 @@ impl Models {
             p_floor: half_var,
             p_floor_asymmetry: none,
             p_asymmetry: none,
+            stamp_ns: Six::all(mixture.stamp_ns()),
+            stamp_var: Six::all(mixture.stamp_var()),
+            stamp_information: Six::all(mixture.information()),
         }
     }
 
@@ -202,7 +211,7 @@ impl Models {
         temper: f64,
     ) -> (Likelihood<PAIRS>, Six) {
         let s = innovation.variance;
-        let v = s + Six::all(mixture.stamp_var());
+        let v = s + self.stamp_var;
         let sigma = v.sqrt();
         let inverse_sigma = Six::all(1.0) / sigma;
         let likelihood = mixture.likelihood(forward, innovation.nu * inverse_sigma, sigma);
@@ -221,6 +230,47 @@ impl Models {
         self.asymmetry += asymmetry * gradient;
         self.bend([offset, rate, floor, asymmetry], curvature);
         (likelihood, v)
+    }
+
+    /// Each model learns the stamps' error from what it has taken in, as the mixture does from the best one's
+    /// innovations. Were it one for all, learnt by the best, an agile model that is the best by chance would take noise for
+    /// wander, leave none for the stamps, and so make all others unlikely for good: one link of thirty did so.
+    pub(super) fn learn_stamps(&mut self, taken: &Taken, gain: f64, least_ns: f64) {
+        let score = [0, 1].map(|turn| {
+            let likelihood = &taken.likelihoods[turn];
+            let score = self.stamp_var * 0.5 / taken.variances[turn] * likelihood.second;
+            (likelihood.density * FLAT_MAX).less(likelihood.flat).choose(Six::all(0.0), score)
+        });
+        let score = score[0] + score[1];
+        self.stamp_information += (score * score - self.stamp_information) * gain;
+        let step = score * gain / (self.stamp_information + Six::all(INFORMATION_MIN));
+        let step = step.max(-STAMP_STEP).min(STAMP_STEP);
+        self.stamp_ns = (self.stamp_ns * exp_all(step * 0.5)).max(least_ns);
+        self.stamp_var = self.stamp_ns * self.stamp_ns;
+    }
+
+    /// What one model thinks of the stamps' error: its standard deviation, ns, and the score's mean square.
+    pub(super) fn stamp(&self, lane: usize) -> (f64, f64) {
+        (self.stamp_ns.lane(lane), self.stamp_information.lane(lane))
+    }
+
+    /// The model in use takes over what the mixture has learnt of the stamps' error.
+    pub(super) fn know_stamp(&mut self, lane: usize, mixture: &Mixture) {
+        self.stamp_ns.set(lane, mixture.stamp_ns());
+        self.stamp_var.set(lane, mixture.stamp_var());
+        self.stamp_information.set(lane, mixture.information());
+    }
+
+    /// All of them do.
+    pub(super) fn share_stamp(&mut self, mixture: &Mixture) {
+        self.stamp_ns = Six::all(mixture.stamp_ns());
+        self.stamp_var = Six::all(mixture.stamp_var());
+        self.stamp_information = Six::all(mixture.information());
+    }
+
+    /// Variances of the stamps' error, ns².
+    pub(super) fn stamp_var(&self, lane: usize) -> f64 {
+        self.stamp_var.lane(lane)
     }
 
     /// Takes in an exchange as one measurement of the offset, ns, with `variance`, ns²: a Kalman update that asks

@@ -43,6 +43,13 @@ impl<const N: usize> Pack<N> {
         self.0[lane / LANES].lanes()[lane % LANES]
     }
 
+    /// Another number in one lane.
+    pub(super) fn set(&mut self, lane: usize, number: f64) {
+        let mut lanes = self.0[lane / LANES].lanes();
+        lanes[lane % LANES] = number;
+        self.0[lane / LANES] = Duo::new(lanes);
+    }
+
     #[inline(always)]
     fn map(self, f: impl Fn(Duo) -> Duo) -> Self {
         Pack(self.0.map(f))

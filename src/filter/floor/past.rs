@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_told_again_is_what_has_come() {
-        let models = Models::new(0.0, 5_000.0, 20_000.0, 1.0);
+        let models = Models::new(0.0, 5_000.0, 20_000.0, 1.0, &Mixture::new(5_000.0));
         let mut history = History::new();
         for n in 0..1_000 {
             history.note(past(n));

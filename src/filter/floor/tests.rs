@@ -294,6 +294,27 @@ fn a_reset_filter_knows_nothing() {
     assert_eq!(filter.scores().samples, 0);
 }
 
+/// A start burst, then an exchange a second: with bad luck the stamps' error is found too small in the burst, and a model
+/// whose clock wanders enough to explain every packet is the likeliest.
+#[test]
+fn noise_of_the_stamps_is_never_taken_for_wander_for_long() {
+    for seed in 0..400 {
+        let mut link = Link::new(Run { trouble: Trouble::Loss(0.01), ..Run::new(HW, 1e-9, 64.0, 30_000 + seed) });
+        let mut filter = Floor::new();
+        for turn in 0..450 {
+            if turn == 40 {
+                link.at_rate(1.0);
+            }
+            if let Some(exchange) = link.exchange() {
+                filter.on_exchange(&exchange, &PAIR);
+            }
+        }
+        let track = filter.track.as_ref().unwrap();
+        let found = (track.best, track.mixture.stamp_ns());
+        assert!(found.0 < AGILE - 1 && (20.0..45.0).contains(&found.1), "seed {seed}: {found:?}");
+    }
+}
+
 fn assert_finite(filter: &Floor, at: RawTime) {
     let r = filter.relation(at).expect("an exchange was made");
     let numbers = [r.offset_ns, r.rate, r.offset_var, r.offset_rate_cov, r.rate_var, r.noise_var, r.edge_var];

@@ -221,6 +221,11 @@ impl Link {
         RawTime::from_nanos(nanos.div_euclid(grain) * grain)
     }
 
+    /// From now on exchanges come so often.
+    pub(super) fn at_rate(&mut self, rate_hz: f64) {
+        self.run.rate_hz = rate_hz;
+    }
+
     /// The next exchange, or `None` if it was lost.
     pub(super) fn exchange(&mut self) -> Option<Exchange> {
         self.advance();
