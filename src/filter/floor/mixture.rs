@@ -47,8 +47,8 @@ const WEIGHT_MIN: f64 = 1e-5;
 const WEIGHT_COUNTED: f64 = 1e-4;
 /// Learning never becomes slower than this per exchange.
 const LEARN_MIN: f64 = 1.0 / 400.0;
-/// The stamps' error is learnt by no more than this at once, in ln of its square, and no faster than if the score's mean
-/// square were this.
+/// The stamps' error is learnt by no more than this at once, in ln of its square, and no faster than if the score's
+/// mean square were this.
 pub(super) const STAMP_STEP: f64 = 0.5;
 pub(super) const INFORMATION_MIN: f64 = 0.003;
 /// Exchanges after which the two directions' weights are learnt half apart.
@@ -216,8 +216,8 @@ impl Mixture {
         self.information
     }
 
-    /// Another model is the best: its idea of the stamps' error (standard deviation, ns, and the score's mean square) is
-    /// taken over.
+    /// Another model is the best: its idea of the stamps' error (standard deviation, ns, and the score's mean square)
+    /// is taken over.
     pub(super) fn believe(&mut self, (stamp_ns, information): (f64, f64)) {
         (self.stamp_ns, self.information) = (stamp_ns, information);
         self.settle();

@@ -233,8 +233,8 @@ impl Models {
     }
 
     /// Each model learns the stamps' error from what it has taken in, as the mixture does from the best one's
-    /// innovations. Were it one for all, learnt by the best, an agile model that is the best by chance would take noise for
-    /// wander, leave none for the stamps, and so make all others unlikely for good: one link of thirty did so.
+    /// innovations. Were it one for all, learnt by the best, an agile model that is the best by chance would take noise
+    /// for wander, leave none for the stamps, and so make all others unlikely for good: three links of a hundred did.
     pub(super) fn learn_stamps(&mut self, taken: &Taken, gain: f64, least_ns: f64) {
         let score = [0, 1].map(|turn| {
             let likelihood = &taken.likelihoods[turn];

@@ -294,8 +294,8 @@ fn a_reset_filter_knows_nothing() {
     assert_eq!(filter.scores().samples, 0);
 }
 
-/// A start burst, then an exchange a second: with bad luck the stamps' error is found too small in the burst, and a model
-/// whose clock wanders enough to explain every packet is the likeliest.
+/// A start burst, then an exchange a second: with bad luck the stamps' error is found too small in the burst, and a
+/// model whose clock wanders enough to explain every packet is the likeliest.
 #[test]
 fn noise_of_the_stamps_is_never_taken_for_wander_for_long() {
     for seed in 0..400 {
