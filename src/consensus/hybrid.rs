@@ -3,7 +3,7 @@
 //! or rate. It holds no opinion on who may speak.
 //!
 //! Needs n >= 3f+1 values of which at most f lie. Step 2 alone is the proven rule and halves a disagreement each round;
-//! steps 1, 3 and 4 are measured, not proven. The gates and the limit of the bias weights to f peers have a history of
+//! steps 0, 1, 3 and 4 are measured, not proven. The gates and the limit of the bias weights to f peers have a history of
 //! attacks behind them: do not simplify them without the amplitude sweep of ALGORITHMS 6.3.
 
 use std::cmp::Ordering;
@@ -45,6 +45,19 @@ const APART_FROM: f64 = 4.0;
 const VALUES_MAX: usize = PEERS_MAX + 1;
 /// A witness's own sigma may be this many times as large as that of what it speaks against.
 const WITNESS: f64 = 2.0;
+/// A value speaks against another if it is nearer to the middle by so many of its own sigmas.
+const SEES: f64 = 3.0;
+/// And by so many against one that has left at a stroke, of which it is known where it was.
+const SEES_LEAVE: f64 = 1.0;
+/// Who lies further than this from the middle and has come there by this much from one fusion to the next has left at a
+/// stroke (in sigmas): an honest clock that agrees moves by fractions of one.
+const STANDS_OUT: f64 = 3.0;
+const STROKE: f64 = 2.0;
+/// Within so many sigmas of the middle it has returned.
+const RETURNED: f64 = 1.0;
+/// So long a peer must have agreed, and nobody have stood out unexplained, for a stroke to tell, seconds: in less, clocks
+/// that meet are still passing each other.
+const AGREED_S: f64 = 10.0;
 /// Biases this close to each other are equal: rounding is no reason to suspect one of two.
 const TIE: f64 = 1e-9;
 /// How often a clipped mean is taken about itself: it has settled to a few percent of its reach by then.
@@ -102,6 +115,8 @@ struct Value {
     /// As given, but not below what the weight's limit allows.
     sigma: f64,
     weight: f64,
+    /// Its sigma for what it believes: greater where it is known much worse than others.
+    doubt: f64,
     input: usize,
     slot: usize,
     kept: bool,
@@ -111,8 +126,26 @@ struct Value {
 #[derive(Clone, Debug)]
 pub struct Hybrid {
     gates: Gates,
-    /// In standard deviations.
-    bias: Box<[f64]>,
+    records: Box<[Record]>,
+    /// Fusions so far.
+    turn: u64,
+    /// For how long nothing has stood out that was not dropped, seconds.
+    calm_s: f64,
+}
+
+/// What is remembered of one peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    /// Lasting bias, in standard deviations.
+    bias: f64,
+    /// The last fusion that heard it.
+    turn: u64,
+    /// Its distance from the middle of what was believed then.
+    distance: f64,
+    /// For how long it has agreed without a silence, seconds.
+    agreed_s: f64,
+    /// It has left at a stroke those with whom it agreed, and has not returned.
+    left: bool,
 }
 
 impl Hybrid {
@@ -120,12 +153,12 @@ impl Hybrid {
     #[must_use]
     pub fn new(gates: Gates, capacity: usize) -> Self {
         assert!(capacity <= PEERS_MAX, "a verdict marks at most {PEERS_MAX} peers");
-        Hybrid { gates, bias: vec![0.0; capacity].into_boxed_slice() }
+        Hybrid { gates, records: vec![Record::default(); capacity].into_boxed_slice(), turn: 0, calm_s: 0.0 }
     }
 
     /// Another peer sits in `slot`: it starts without a record.
     pub fn forget(&mut self, slot: usize) {
-        self.bias[slot] = 0.0;
+        self.records[slot] = Record::default();
     }
 
     /// Fuses the inputs, and own value zero if it counts, tolerating `faults` liars as far as their number allows.
@@ -138,6 +171,7 @@ impl Hybrid {
         if inputs.is_empty() {
             return Fused::default();
         }
+        self.turn += 1;
         let faults = faults.min((inputs.len() + usize::from(own_counts) - 1) / 2);
         let typical = sure(inputs, faults);
         let least = typical / WEIGHT_MAX.sqrt();
@@ -147,11 +181,15 @@ impl Hybrid {
             let sigma = input.sigma.max(least);
             let weight = (typical / sigma).powi(2);
             let Input { slot, value, steady, .. } = *input;
-            buffer[count] = Value { value, steady, sigma, weight, input: index, slot, kept: true };
+            // With as many lies as there may be on the same side, one bad edge that errs by two of its sigmas, as one in
+            // twenty does, would move the middle by thousands of a good edge's: it abstains up to where honest ones end.
+            let doubt = sigma * (sigma / (WITNESS * typical)).clamp(1.0, self.gates.drop / self.gates.reach);
+            buffer[count] = Value { value, steady, sigma, weight, doubt, input: index, slot, kept: true };
             count += 1;
         }
         if own_counts {
-            buffer[count] = Value { sigma: typical, weight: 1.0, input: SELF, kept: true, ..Value::default() };
+            buffer[count] =
+                Value { sigma: typical, doubt: typical, weight: 1.0, input: SELF, kept: true, ..Value::default() };
             count += 1;
         }
         let values = &mut buffer[..count];
@@ -181,7 +219,12 @@ impl Hybrid {
         let Round { faults, dt_s, .. } = round;
         let witnesses = values.len() - faults;
         let mut parted = false;
+        // 0. Who has agreed for long and leaves at a stroke is the one who moved.
+        let (low, high) = believed(values, faults, self.gates.reach, |v| v.value);
+        let calm_s = std::mem::take(&mut self.calm_s);
+        let gone = self.drop_who_left(values, (low + high) / 2.0, faults, calm_s, dt_s);
         // 1. A blatant lie uses up the fault budget.
+        let faults = faults - gone;
         let (low, high) = believed(values, faults, self.gates.reach, |v| v.value);
         let far = match drop_beyond(values, (low + high) / 2.0, self.gates.far, faults, witnesses) {
             Dropped::Count(count) => count,
@@ -210,11 +253,12 @@ impl Hybrid {
             parted = true;
         }
         let centre = weighted_mean(values, Some((centre, self.gates.clip))).value;
-        let left = faults.saturating_sub(values.iter().filter(|v| !v.kept).count());
+        let left = (faults + gone).saturating_sub(values.iter().filter(|v| !v.kept).count());
 
         // 4. The weighted mean of what is kept, clipped to where honest values lie: closely in what lasts, from which
         // noise has averaged out, loosely in what passes.
         if !parted {
+            self.calm_s = calm_s + dt_s;
             self.learn_bias(values, centre, dt_s);
             self.weigh_bias(values, left);
         }
@@ -232,12 +276,46 @@ impl Hybrid {
         Fused { value: lasting + passing, ..together }
     }
 
+    /// Drops who has left at a stroke those with whom it agreed, and returns how many. Which of two that part has moved
+    /// cannot be told from where they are, but those that stayed together while one jumped did not: f others and self
+    /// are witnesses enough. Two honest groups do not part like that: what pulls them apart acts by fractions of a sigma
+    /// at a time, and who has come back has not yet agreed.
+    fn drop_who_left(&mut self, values: &mut [Value], centre: f64, faults: usize, calm_s: f64, dt_s: f64) -> usize {
+        for value in values.iter().filter(|v| v.input != SELF) {
+            let gate = STANDS_OUT * value.sigma;
+            let distance = value.value - centre;
+            let record = &mut self.records[value.slot];
+            if record.turn + 1 != self.turn {
+                *record = Record { bias: record.bias, ..Record::default() };
+            }
+            let agreed = record.agreed_s >= AGREED_S && calm_s >= AGREED_S;
+            if record.left {
+                record.left = distance.abs() > RETURNED * value.sigma;
+            } else if distance.abs() <= gate {
+                record.agreed_s += dt_s;
+            } else {
+                let stroke = (distance - record.distance).abs() > STROKE * value.sigma;
+                record.left = agreed && stroke;
+                record.agreed_s = if record.left { record.agreed_s } else { 0.0 };
+            }
+            record.turn = self.turn;
+            record.distance = distance;
+        }
+        let records = &self.records;
+        let left = |v: &Value| v.kept && v.input != SELF && records[v.slot].left;
+        match drop_seen(values, left, centre, SEES_LEAVE, faults, faults + 1) {
+            Dropped::Count(count) => count,
+            Dropped::Unwitnessed => 0,
+        }
+    }
+
     /// Learns only while values agree: at start, or parted, everybody would look biased.
     fn learn_bias(&mut self, values: &[Value], centre: f64, dt_s: f64) {
         let memory = (dt_s / BIAS_MEMORY_S).clamp(0.0, 1.0);
         for value in values.iter().filter(|v| v.input != SELF) {
             let residual = ((value.value - centre) / value.sigma).clamp(-self.gates.drop, self.gates.drop);
-            self.bias[value.slot] += memory * (residual - self.bias[value.slot]);
+            let bias = &mut self.records[value.slot].bias;
+            *bias += memory * (residual - *bias);
         }
     }
 
@@ -247,14 +325,14 @@ impl Hybrid {
         let mut biases = [0.0; VALUES_MAX];
         let mut count = 0;
         for value in values.iter().filter(|v| v.kept && v.input != SELF) {
-            biases[count] = self.bias[value.slot].abs();
+            biases[count] = self.records[value.slot].bias.abs();
             count += 1;
         }
         let biases = &mut biases[..count];
         biases.sort_unstable_by(|a, b| b.total_cmp(a));
         let limit = biases.get(faults).copied().unwrap_or(0.0);
         for value in values.iter_mut().filter(|v| v.kept && v.input != SELF) {
-            let bias = self.bias[value.slot].abs();
+            let bias = self.records[value.slot].bias.abs();
             if bias > limit * (1.0 + TIE) {
                 value.weight /= 1.0 + (bias / self.gates.bias).powi(4);
             }
@@ -286,7 +364,7 @@ fn believed(values: &[Value], faults: usize, reach: f64, part: impl Fn(&Value) -
     let mut end = |side: f64| {
         let mut count = 0;
         for value in values.iter().filter(|v| v.kept) {
-            ends[count] = side * part(value) - reach * value.sigma;
+            ends[count] = side * part(value) - reach * value.doubt;
             count += 1;
         }
         let ends = &mut ends[..count];
@@ -329,19 +407,37 @@ enum Dropped {
 /// to tell, takes them for the liars, and is taken for liars by them. As many witnesses as there are honest nodes:
 /// then any two nodes that drop have an honest witness in common, and liars cannot lend a voice to both sides.
 fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize, witnesses: usize) -> Dropped {
-    let distance = |v: &Value| (v.value - centre).abs();
-    let beyond = |v: &Value| v.kept && distance(v) > reach * v.sigma;
-    let count = values.iter().filter(|v| beyond(v)).count();
+    drop_seen(values, |v| v.kept && (v.value - centre).abs() > reach * v.sigma, centre, SEES, budget, witnesses)
+}
+
+/// Drops those that are `out`, if that is at most `budget` values and `witnesses` others are nearer to the `centre` than
+/// any of them, by `doubt` of their own sigmas.
+fn drop_seen(
+    values: &mut [Value],
+    out: impl Fn(&Value) -> bool,
+    centre: f64,
+    doubt: f64,
+    budget: usize,
+    witnesses: usize,
+) -> Dropped {
+    let count = values.iter().filter(|v| out(v)).count();
     if count == 0 || count > budget {
         return Dropped::Count(0);
     }
-    let nearest = values.iter().filter(|v| beyond(v)).map(distance).fold(f64::INFINITY, f64::min);
-    let sees = |v: &&Value| v.kept && !beyond(v) && reach / WITNESS * v.sigma < nearest;
+    let apart = |side: f64| {
+        let distances = values.iter().filter(|v| out(v)).map(|v| side * (v.value - centre)).filter(|d| *d > 0.0);
+        distances.fold(f64::INFINITY, f64::min)
+    };
+    let (above, below) = (apart(1.0), apart(-1.0));
+    let sees = |v: &&Value| {
+        let (distance, doubt) = (v.value - centre, doubt * v.sigma);
+        v.kept && !out(v) && distance + doubt < above && distance - doubt > -below
+    };
     if values.iter().filter(sees).count() < witnesses {
         return Dropped::Unwitnessed;
     }
     for value in values {
-        if beyond(value) {
+        if out(value) {
             value.kept = false;
         }
     }
@@ -446,6 +542,48 @@ mod tests {
                 assert!(fused.value < 0.8 * last, "{} then {}", last, fused.value);
             }
         }
+    }
+
+    /// Two good peers, a bad edge, and one more good peer that says `lie`.
+    fn with_a_bad_edge(bad: f64, lie: f64) -> [Input; 4] {
+        let good = |slot: usize, value: f64| Input { slot, value, steady: value, sigma: 1.0 };
+        [good(0, 0.1), good(1, -0.1), Input { sigma: 1e3, ..good(2, bad) }, good(3, lie)]
+    }
+
+    #[test]
+    fn a_bad_edge_that_errs_by_two_sigmas_does_not_lend_a_lie_its_weight() {
+        for lie in [1e2, 1e3, 3e3, 1e6] {
+            let fused = Hybrid::new(GATES_RCE, 4).fuse(&with_a_bad_edge(2.1e3, lie), round(1));
+            assert!(fused.value.abs() < 1.0, "{lie}: {fused:?}");
+        }
+    }
+
+    #[test]
+    fn a_lie_that_a_bad_edge_sees_is_dropped() {
+        let fused = Hybrid::new(GATES_RCE, 4).fuse(&with_a_bad_edge(500.0, 1e4), round(1));
+        assert_eq!((fused.rejected, fused.parted), (0b1000, false));
+    }
+
+    #[test]
+    fn who_leaves_at_a_stroke_is_dropped_although_not_everybody_can_see_it() {
+        let mut hybrid = Hybrid::new(GATES_RCE, 4);
+        let mut say = |lie: f64| hybrid.fuse(&with_a_bad_edge(500.0, lie), round(1)).rejected;
+        assert_eq!(say(100.0), 0, "it has not agreed yet");
+        (0..200).for_each(|_| assert_eq!(say(0.2), 0));
+        assert_eq!(say(100.0), 0b1000);
+        assert_eq!(say(2.0), 0b1000, "not back yet");
+        assert_eq!((say(0.2), say(100.0)), (0, 0b1000), "it returns, and leaves again");
+    }
+
+    #[test]
+    fn who_parts_slowly_is_not_dropped_without_witnesses_nor_is_who_was_silent() {
+        let mut hybrid = Hybrid::new(GATES_RCE, 4);
+        let mut say = |inputs: &[Input]| hybrid.fuse(inputs, round(1)).rejected;
+        (0..200).for_each(|_| assert_eq!(say(&with_a_bad_edge(500.0, 0.2)), 0));
+        (0..100).for_each(|n| assert_eq!(say(&with_a_bad_edge(500.0, f64::from(n))), 0));
+        (0..200).for_each(|_| assert_eq!(say(&with_a_bad_edge(500.0, 0.2)), 0));
+        say(&with_a_bad_edge(500.0, 0.2)[..3]);
+        assert_eq!(say(&with_a_bad_edge(500.0, 100.0)), 0);
     }
 
     #[test]
