@@ -3,7 +3,7 @@
 //! or rate. It holds no opinion on who may speak.
 //!
 //! Needs n >= 3f+1 values of which at most f lie. Step 2 alone is the proven rule and halves a disagreement each round;
-//! steps 0, 1, 3 and 4 are measured, not proven. The gates and the limit of the bias weights to f peers have a history of
+//! the other steps are measured, not proven. The gates and the limit of the bias weights to f peers have a history of
 //! attacks behind them: do not simplify them without the amplitude sweep of ALGORITHMS 6.3.
 
 use std::cmp::Ordering;
@@ -55,8 +55,8 @@ const STANDS_OUT: f64 = 3.0;
 const STROKE: f64 = 2.0;
 /// Within so many sigmas of the middle it has returned.
 const RETURNED: f64 = 1.0;
-/// So long a peer must have agreed, and nobody have stood out unexplained, for a stroke to tell, seconds: in less, clocks
-/// that meet are still passing each other.
+/// So long a peer must have agreed, and nobody have stood out unexplained, for a stroke to tell, seconds: in less,
+/// clocks that meet are still passing each other.
 const AGREED_S: f64 = 10.0;
 /// Biases this close to each other are equal: rounding is no reason to suspect one of two.
 const TIE: f64 = 1e-9;
@@ -181,8 +181,9 @@ impl Hybrid {
             let sigma = input.sigma.max(least);
             let weight = (typical / sigma).powi(2);
             let Input { slot, value, steady, .. } = *input;
-            // With as many lies as there may be on the same side, one bad edge that errs by two of its sigmas, as one in
-            // twenty does, would move the middle by thousands of a good edge's: it abstains up to where honest ones end.
+            // With as many lies as there may be on the same side, one bad edge that errs by two of its sigmas, as one
+            // in twenty does, would move the middle by thousands of a good edge's: it abstains up to where honest
+            // ones end.
             let doubt = sigma * (sigma / (WITNESS * typical)).clamp(1.0, self.gates.drop / self.gates.reach);
             buffer[count] = Value { value, steady, sigma, weight, doubt, input: index, slot, kept: true };
             count += 1;
@@ -278,8 +279,8 @@ impl Hybrid {
 
     /// Drops who has left at a stroke those with whom it agreed, and returns how many. Which of two that part has moved
     /// cannot be told from where they are, but those that stayed together while one jumped did not: f others and self
-    /// are witnesses enough. Two honest groups do not part like that: what pulls them apart acts by fractions of a sigma
-    /// at a time, and who has come back has not yet agreed.
+    /// are witnesses enough. Two honest groups do not part like that: what pulls them apart acts by fractions of a
+    /// sigma at a time, and who has come back has not yet agreed.
     fn drop_who_left(&mut self, values: &mut [Value], centre: f64, faults: usize, calm_s: f64, dt_s: f64) -> usize {
         for value in values.iter().filter(|v| v.input != SELF) {
             let gate = STANDS_OUT * value.sigma;
@@ -410,8 +411,8 @@ fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize, wit
     drop_seen(values, |v| v.kept && (v.value - centre).abs() > reach * v.sigma, centre, SEES, budget, witnesses)
 }
 
-/// Drops those that are `out`, if that is at most `budget` values and `witnesses` others are nearer to the `centre` than
-/// any of them, by `doubt` of their own sigmas.
+/// Drops those that are `out`, if that is at most `budget` values and `witnesses` others are nearer to the `centre`
+/// than any of them, by `doubt` of their own sigmas.
 fn drop_seen(
     values: &mut [Value],
     out: impl Fn(&Value) -> bool,
