@@ -52,7 +52,7 @@ const SEES_LEAVE: f64 = 1.0;
 /// Who lies further than this from the middle and has come there by this much from one fusion to the next has left at a
 /// stroke (in sigmas): an honest clock that agrees moves by fractions of one.
 const STANDS_OUT: f64 = 3.0;
-const STROKE: f64 = 2.0;
+const STROKE: f64 = 4.0;
 /// Within so many sigmas of the middle it has returned.
 const RETURNED: f64 = 1.0;
 /// So long a peer must have agreed, and nobody have stood out unexplained, for a stroke to tell, seconds: in less,
