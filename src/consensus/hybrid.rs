@@ -183,8 +183,9 @@ impl Hybrid {
             let Input { slot, value, steady, .. } = *input;
             // With as many lies as there may be on the same side, one bad edge that errs by two of its sigmas, as one
             // in twenty does, would move the middle by thousands of a good edge's: it abstains up to where honest
-            // ones end.
-            let doubt = sigma * (sigma / (WITNESS * typical)).clamp(1.0, self.gates.drop / self.gates.reach);
+            // ones end. Not at the start, when edges are known unequally well for a while.
+            let most = if round.starting { 1.0 } else { self.gates.drop / self.gates.reach };
+            let doubt = sigma * (sigma / (WITNESS * typical)).clamp(1.0, most);
             buffer[count] = Value { value, steady, sigma, weight, doubt, input: index, slot, kept: true };
             count += 1;
         }
@@ -227,7 +228,9 @@ impl Hybrid {
         // 1. A blatant lie uses up the fault budget.
         let faults = faults - gone;
         let (low, high) = believed(values, faults, self.gates.reach, |v| v.value);
-        let far = match drop_beyond(values, (low + high) / 2.0, self.gates.far, faults, witnesses) {
+        // At the start, too, edges are known unequally well, and clocks that meet are far from each other.
+        let sees = if round.starting { self.gates.far / WITNESS } else { SEES };
+        let far = match drop_beyond(values, (low + high) / 2.0, self.gates.far, sees, faults, witnesses) {
             Dropped::Count(count) => count,
             // The trimmed mean, which the caller makes of it, lets two groups that hear little of each other meet.
             Dropped::Unwitnessed if round.starting => return Fused { parted: true, ..weighted_mean(values, None) },
@@ -247,7 +250,7 @@ impl Hybrid {
 
         // 3. Agreement: whoever still stands out is dropped, if they are few enough to be the liars.
         let centre = weighted_mean(values, Some((centre, self.gates.clip))).value.clamp(low.min(high), high.max(low));
-        if let Dropped::Unwitnessed = drop_beyond(values, centre, self.gates.drop, left, witnesses) {
+        if let Dropped::Unwitnessed = drop_beyond(values, centre, self.gates.drop, SEES, left, witnesses) {
             if round.starting {
                 return Fused { parted: true, ..weighted_mean(values, None) };
             }
@@ -407,8 +410,8 @@ enum Dropped {
 /// Without witnesses two honest groups part for good where links differ: each hears few of the other group well enough
 /// to tell, takes them for the liars, and is taken for liars by them. As many witnesses as there are honest nodes:
 /// then any two nodes that drop have an honest witness in common, and liars cannot lend a voice to both sides.
-fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, budget: usize, witnesses: usize) -> Dropped {
-    drop_seen(values, |v| v.kept && (v.value - centre).abs() > reach * v.sigma, centre, SEES, budget, witnesses)
+fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, sees: f64, budget: usize, witnesses: usize) -> Dropped {
+    drop_seen(values, |v| v.kept && (v.value - centre).abs() > reach * v.sigma, centre, sees, budget, witnesses)
 }
 
 /// Drops those that are `out`, if that is at most `budget` values and `witnesses` others are nearer to the `centre`
