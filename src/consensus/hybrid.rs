@@ -183,9 +183,8 @@ impl Hybrid {
             let Input { slot, value, steady, .. } = *input;
             // With as many lies as there may be on the same side, one bad edge that errs by two of its sigmas, as one
             // in twenty does, would move the middle by thousands of a good edge's: it abstains up to where honest
-            // ones end. Not at the start, when edges are known unequally well for a while.
-            let most = if round.starting { 1.0 } else { self.gates.drop / self.gates.reach };
-            let doubt = sigma * (sigma / (WITNESS * typical)).clamp(1.0, most);
+            // ones end.
+            let doubt = sigma * (sigma / (WITNESS * typical)).clamp(1.0, self.gates.drop / self.gates.reach);
             buffer[count] = Value { value, steady, sigma, weight, doubt, input: index, slot, kept: true };
             count += 1;
         }
@@ -228,7 +227,7 @@ impl Hybrid {
         // 1. A blatant lie uses up the fault budget.
         let faults = faults - gone;
         let (low, high) = believed(values, faults, self.gates.reach, |v| v.value);
-        // At the start, too, edges are known unequally well, and clocks that meet are far from each other.
+        // At the start edges are known unequally well, and clocks that meet are far from each other.
         let sees = if round.starting { self.gates.far / WITNESS } else { SEES };
         let far = match drop_beyond(values, (low + high) / 2.0, self.gates.far, sees, faults, witnesses) {
             Dropped::Count(count) => count,
