@@ -224,12 +224,12 @@ impl Hybrid {
         let (low, high) = believed(values, faults, self.gates.reach, |v| v.value);
         let calm_s = std::mem::take(&mut self.calm_s);
         let gone = self.drop_who_left(values, (low + high) / 2.0, faults, calm_s, dt_s);
+        let budget = faults - gone;
+        let (low, high) = if gone == 0 { (low, high) } else { believed(values, budget, self.gates.reach, |v| v.value) };
         // 1. A blatant lie uses up the fault budget.
-        let faults = faults - gone;
-        let (low, high) = believed(values, faults, self.gates.reach, |v| v.value);
         // At the start edges are known unequally well, and clocks that meet are far from each other.
         let sees = if round.starting { self.gates.far / WITNESS } else { SEES };
-        let far = match drop_beyond(values, (low + high) / 2.0, self.gates.far, sees, faults, witnesses) {
+        let far = match drop_beyond(values, (low + high) / 2.0, self.gates.far, sees, budget, witnesses) {
             Dropped::Count(count) => count,
             // The trimmed mean, which the caller makes of it, lets two groups that hear little of each other meet.
             Dropped::Unwitnessed if round.starting => return Fused { parted: true, ..weighted_mean(values, None) },
@@ -238,7 +238,7 @@ impl Hybrid {
                 0
             }
         };
-        let left = faults - far;
+        let left = budget - far;
 
         // 2. Disagreement beyond noise: the midpoint of what is left after trimming, which halves it each round.
         let (low, high) = believed(values, left, self.gates.reach, |v| v.value);
@@ -256,7 +256,7 @@ impl Hybrid {
             parted = true;
         }
         let centre = weighted_mean(values, Some((centre, self.gates.clip))).value;
-        let left = (faults + gone).saturating_sub(values.iter().filter(|v| !v.kept).count());
+        let left = faults.saturating_sub(values.iter().filter(|v| !v.kept).count());
 
         // 4. The weighted mean of what is kept, clipped to where honest values lie: closely in what lasts, from which
         // noise has averaged out, loosely in what passes.

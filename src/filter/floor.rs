@@ -311,7 +311,8 @@ impl Track {
     fn alone(&self, expected: &[Innovation; 2], model: usize) -> [(f64, f64); 2] {
         [0, 1].map(|direction| {
             let innovation = &expected[direction];
-            let variance = innovation.variance.lane(model) + self.models.stamp_var(model);
+            let (stamp_ns, _) = self.models.stamp(model);
+            let variance = innovation.variance.lane(model) + stamp_ns * stamp_ns;
             (innovation.nu.lane(model), variance.sqrt())
         })
     }

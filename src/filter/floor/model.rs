@@ -82,10 +82,9 @@ pub(super) struct Models {
     p_floor: Six,
     p_floor_asymmetry: Six,
     p_asymmetry: Six,
-    /// Standard deviation of the stamps' error as each model sees it, ns, its square, and the mean square of the score
-    /// of its logarithm.
+    /// Standard deviation of the stamps' error as each model sees it, ns, and the mean square of the score of its
+    /// logarithm.
     stamp_ns: Six,
-    stamp_var: Six,
     stamp_information: Six,
 }
 
@@ -110,7 +109,6 @@ impl Models {
             p_floor_asymmetry: none,
             p_asymmetry: none,
             stamp_ns: Six::all(mixture.stamp_ns()),
-            stamp_var: Six::all(mixture.stamp_var()),
             stamp_information: Six::all(mixture.information()),
         }
     }
@@ -211,7 +209,7 @@ impl Models {
         temper: f64,
     ) -> (Likelihood<PAIRS>, Six) {
         let s = innovation.variance;
-        let v = s + self.stamp_var;
+        let v = s + self.stamp_ns * self.stamp_ns;
         let sigma = v.sqrt();
         let inverse_sigma = Six::all(1.0) / sigma;
         let likelihood = mixture.likelihood(forward, innovation.nu * inverse_sigma, sigma);
@@ -238,7 +236,7 @@ impl Models {
     pub(super) fn learn_stamps(&mut self, taken: &Taken, gain: f64, least_ns: f64) {
         let score = [0, 1].map(|turn| {
             let likelihood = &taken.likelihoods[turn];
-            let score = self.stamp_var * 0.5 / taken.variances[turn] * likelihood.second;
+            let score = self.stamp_ns * self.stamp_ns * 0.5 / taken.variances[turn] * likelihood.second;
             (likelihood.density * FLAT_MAX).less(likelihood.flat).choose(Six::all(0.0), score)
         });
         let score = score[0] + score[1];
@@ -246,7 +244,6 @@ impl Models {
         let step = score * gain / (self.stamp_information + Six::all(INFORMATION_MIN));
         let step = step.max(-STAMP_STEP).min(STAMP_STEP);
         self.stamp_ns = (self.stamp_ns * exp_all(step * 0.5)).max(least_ns);
-        self.stamp_var = self.stamp_ns * self.stamp_ns;
     }
 
     /// What one model thinks of the stamps' error: its standard deviation, ns, and the score's mean square.
@@ -257,20 +254,13 @@ impl Models {
     /// The model in use takes over what the mixture has learnt of the stamps' error.
     pub(super) fn know_stamp(&mut self, lane: usize, mixture: &Mixture) {
         self.stamp_ns.set(lane, mixture.stamp_ns());
-        self.stamp_var.set(lane, mixture.stamp_var());
         self.stamp_information.set(lane, mixture.information());
     }
 
     /// All of them do.
     pub(super) fn share_stamp(&mut self, mixture: &Mixture) {
         self.stamp_ns = Six::all(mixture.stamp_ns());
-        self.stamp_var = Six::all(mixture.stamp_var());
         self.stamp_information = Six::all(mixture.information());
-    }
-
-    /// Variances of the stamps' error, ns².
-    pub(super) fn stamp_var(&self, lane: usize) -> f64 {
-        self.stamp_var.lane(lane)
     }
 
     /// Takes in an exchange as one measurement of the offset, ns, with `variance`, ns²: a Kalman update that asks

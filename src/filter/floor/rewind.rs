@@ -252,7 +252,7 @@ impl Track {
         let mut seen = [Seen::new(); 2];
         for nu in newest.iter().map(innovations) {
             for (seen, own) in seen.iter_mut().zip(nu) {
-                seen.note(own, own < early);
+                seen.note(own);
                 seen.both = seen.both.min(nu[0] + nu[1]);
                 if own < early {
                     seen.both_early = seen.both_early.min(nu[0] + nu[1]);
@@ -266,7 +266,7 @@ impl Track {
             }
             -(newest.len() as f64) * mark.mixture.ln_above(d, least / stamp_ns, stamp_ns)
         });
-        let early = seen.map(|seen| seen.early as usize >= least_early);
+        let early = found.map(|[early, _]| early >= least_early);
         if !early[0] && !early[1] && surprise[0].max(surprise[1]) <= LATE_SURPRISE {
             return None;
         }
@@ -316,7 +316,7 @@ impl Track {
         while let Some(past) = self.history.next(&mut cursor) {
             later_s += past.elapsed_s;
             for (seen, nu) in seen.iter_mut().zip(expected.innovations(later_s, past.delays)) {
-                seen.note(nu, false);
+                seen.note(nu);
             }
         }
         [0, 1].map(|direction| match may[direction] {
@@ -357,7 +357,6 @@ impl Expected {
 struct Seen {
     /// The smallest and the second smallest, ns.
     least: [f64; 2],
-    early: u32,
     /// The smallest sum of both directions' innovations, of all exchanges and of those early in this direction, ns.
     both: f64,
     both_early: f64,
@@ -365,12 +364,11 @@ struct Seen {
 
 impl Seen {
     fn new() -> Self {
-        Seen { least: [f64::INFINITY; 2], early: 0, both: f64::INFINITY, both_early: f64::INFINITY }
+        Seen { least: [f64::INFINITY; 2], both: f64::INFINITY, both_early: f64::INFINITY }
     }
 
-    fn note(&mut self, nu: f64, early: bool) {
+    fn note(&mut self, nu: f64) {
         let [first, second] = self.least;
         self.least = [first.min(nu), second.min(nu.max(first))];
-        self.early += u32::from(early);
     }
 }
