@@ -32,8 +32,9 @@ const START_NOISE_REACH: f64 = 10.0;
 /// Groups that hear little of each other may meet in great strides for so long, seconds; from then on somebody may be
 /// keeping them apart.
 const PATIENCE_S: f64 = 20.0;
-/// What lasts is told from what passes from here on, seconds: it is an average over 15 s on a LAN, and groups that have
-/// few good links to one another meet sooner without.
+/// What lasts is told from what passes so many time constants of the edges' filters after that: they average it over 1.5.
+const SETTLED_MEMORIES: f64 = 4.0;
+/// And from here on in any case, seconds: groups that have few good links to one another meet sooner without.
 const SETTLED_S: f64 = 60.0;
 /// What of a phase that is still to be moved goes into the rate, 1/s², where members do not all hear one another: a
 /// ring of twelve hands differences round a hundred times more slowly than a mesh, and what its edges do not know of
@@ -44,6 +45,9 @@ const LAGGING: f64 = 3.0;
 const ANCHOR: f64 = 0.2;
 /// The same where no liar is tolerated and none can drag: what the first minute has moved is taken back gently.
 const ANCHOR_ALONE: f64 = 0.05;
+/// For how many times as long as drifts look back what has been gained is remembered: a drag that goes on would settle
+/// where it and the pull are equal, and moves the ensemble as much less as this is longer.
+const GAINED: f64 = 100.0;
 
 /// Nobody counts for less than one who came so long ago, seconds.
 const NEW_S: f64 = 0.01;
@@ -57,6 +61,8 @@ pub struct Rce {
     rate: Hybrid,
     inputs: Vec<Input>,
     founding: Founding,
+    /// What the ensemble has gained on its oscillators, forgotten over `GAINED`, seconds.
+    gained_s: f64,
 }
 
 /// How the start goes: it is over when one of those who started together is gone or one more has come, for the mean of
@@ -97,6 +103,7 @@ impl Rce {
             rate: Hybrid::new(Gates { bias: f64::INFINITY, ..GATES_RCE }, capacity),
             inputs: Vec::with_capacity(capacity),
             founding: Founding::default(),
+            gained_s: 0.0,
         }
     }
 
@@ -115,7 +122,8 @@ impl Consensus for Rce {
         if view.voices.is_empty() {
             return Verdict::default();
         }
-        let (starting, settled) = (view.elapsed_s < PATIENCE_S, view.elapsed_s >= SETTLED_S);
+        let starting = view.elapsed_s < PATIENCE_S;
+        let settled = view.elapsed_s >= settled_s(view);
         let round = Round { own_counts: view.own_counts, faults: view.faults, starting, settled, dt_s };
         let doubt = newcomers(view, starting);
         // A filtered edge is never worse than a single exchange. Fused as seen from where own V was when the others
@@ -145,9 +153,15 @@ impl Consensus for Rce {
         let lagging =
             if view.sparse && view.faults == 0 && view.own_counts && !starting { left_ns * 1e-9 } else { 0.0 };
         let anchor = if view.faults > 0 { ANCHOR } else { ANCHOR_ALONE };
+        let memory_s = view.drift_memory_s;
+        let drag = drag(view);
+        let gained = |drag: f64| self.gained_s + dt_s * (drag - self.gained_s / (GAINED * memory_s));
+        self.gained_s = drag.map_or(0.0, gained);
+        // A quarter of the gain makes a loop that is critically damped.
+        let drag = drag.unwrap_or_default() + anchor / 4.0 * self.gained_s / memory_s;
         Verdict {
             phase_ns: left_ns,
-            rate: rate + LAGGING * dt_s * lagging - anchor * (dt_s / view.drift_memory_s).min(1.0) * drag(view),
+            rate: rate + LAGGING * dt_s * lagging - anchor * (dt_s / memory_s).min(1.0) * drag,
             sigma_ns: phase.sigma,
             used: (view.voices.len() - phase.rejected.count_ones() as usize) as u16,
             rejected: phase.rejected,
@@ -159,6 +173,19 @@ impl Consensus for Rce {
         self.phase.forget(slot.index());
         self.rate.forget(slot.index());
     }
+}
+
+/// When what lasts is told from what passes: after some memories of the edges, of which that of the slowest that an
+/// honest peer may have counts, and of all the bad ones where links differ.
+fn settled_s(view: &View<'_>) -> f64 {
+    let mut memories = [0.0; PEERS_MAX];
+    let memories = &mut memories[..view.voices.len()];
+    for (memory_s, v) in memories.iter_mut().zip(view.voices) {
+        *memory_s = (v.edge_var / v.edge_rate_var).sqrt() * 1e-9;
+    }
+    memories.sort_unstable_by(f64::total_cmp);
+    let slowest_s = memories[memories.len().saturating_sub(1 + view.faults)];
+    SETTLED_S.min(PATIENCE_S + SETTLED_MEMORIES * slowest_s)
 }
 
 /// How many times its variance each voice is to be taken for: one that has come back counts little at first and grows
@@ -225,8 +252,8 @@ fn trimmed_mean(numbers: &mut [f64], trim: usize) -> f64 {
 
 /// How far the ensemble has left its oscillators since it agreed: the trimmed mean of what each member's V has gained
 /// on its raw clock (ALGORITHMS 6.6). The same at every node up to noise, so pulling it back disturbs no agreement.
-fn drag(view: &View<'_>) -> f64 {
-    let Some(own) = view.own_drift.filter(|_| view.own_counts) else { return 0.0 };
+fn drag(view: &View<'_>) -> Option<f64> {
+    let own = view.own_drift.filter(|_| view.own_counts)?;
     let mut drifts = [0.0; PEERS_MAX + 1];
     drifts[0] = own;
     let mut count = 1;
@@ -234,7 +261,7 @@ fn drag(view: &View<'_>) -> f64 {
         drifts[count] = drift;
         count += 1;
     }
-    trimmed_mean(&mut drifts[..count], view.faults)
+    Some(trimmed_mean(&mut drifts[..count], view.faults))
 }
 
 #[cfg(test)]
@@ -325,7 +352,21 @@ mod tests {
             v.drift = Some(1e-6);
         }
         let dragged = View { own_drift: Some(1e-6), ..view(&voices, 1) };
-        assert!((Rce::new(4).decide(&dragged, 1.0).rate + 4e-8).abs() < 1e-15);
+        assert!((Rce::new(4).decide(&dragged, 1e-3).rate + 4e-11).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_drag_that_goes_on_is_taken_back_but_for_a_sixth() {
+        let (mut rce, dt_s, push) = (Rce::new(4), 0.125, 1e-9);
+        let mut rate = 0.0;
+        for _ in 0..16_000 {
+            let mut voices = [voice(0, 0.0, 0.0), voice(1, 0.0, 0.0), voice(2, 0.0, 0.0)];
+            voices.iter_mut().for_each(|v| v.drift = Some(rate));
+            let now = View { own_drift: Some(rate), drift_memory_s: 5.0, ..view(&voices, 1) };
+            rate += push * dt_s + rce.decide(&now, dt_s).rate;
+        }
+        let alone = push * 5.0 / ANCHOR;
+        assert!(rate > 0.0 && rate < alone / 5.5, "{rate:e} where the pull alone settles at {alone:e}");
     }
 
     #[test]
