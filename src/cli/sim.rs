@@ -9,12 +9,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::exit::{Failure, say};
 use crate::pipeline::Algorithm;
-use crate::sim::limit::{cramer_rao_ns, left_out, linear_ns};
+use crate::sim::limit::{are_drawn, cramer_rao_ns, left_out, linear_ns};
 use crate::sim::plot::{Trace, draw};
 use crate::sim::quantity::Span;
 use crate::sim::run::{Report, run as run_once, run_all, seed_of};
 use crate::sim::scenario::{Scenario, shipped};
-use crate::sim::topology::Topology;
 
 /// The first seed unless told.
 const SEED_DEFAULT: u64 = 1;
@@ -216,7 +215,7 @@ fn limits(scenario: &Scenario, seed: u64) -> String {
     if !left_out.is_empty() {
         writeln!(out, "# left out of both: {}", left_out.join(", ")).expect("a string takes everything");
     }
-    if scenario.cluster.topology == Topology::Overlay || scenario.edges.iter().any(|edge| edge.part > 0.0) {
+    if are_drawn(scenario) {
         writeln!(out, "# the links are those that seed {seed} draws").expect("a string takes everything");
     }
     out
@@ -246,21 +245,35 @@ fn table(scenario: &Scenario, reports: &[Report], elapsed_s: f64, called: &str) 
     let number = |n: Option<f64>, digits: usize| n.map_or("-".to_owned(), |n| format!("{n:.digits$}"));
     put(format!("{}: {}", scenario.name, scenario.summary));
     put(format!("{} runs of {}, {}", reports.len(), scenario.duration, reports[0].algorithm));
-    let best = [linear_ns(scenario, reports[0].seed), cramer_rao_ns(scenario, reports[0].seed)].map(Result::ok);
+    let best = [reports[0].limit_ns, reports[0].cramer_rao_ns];
     put(format!("at best: linear limit {}, Cramer-Rao bound {}", span(best[0]), span(best[1])));
     put(format!(
-        "{:>12} {:>10} {:>10} {:>10} {:>6} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7} {:>5}",
-        "seed", "rms", "p99", "max", "ratio", "<10us s", "<1us s", "<200ns", "drift", "sigma", "viol", "pkt/n/s", ""
+        "{:>12} {:>10} {:>10} {:>10} {:>6} {:>8} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7} {:>5}",
+        "seed",
+        "rms",
+        "p99",
+        "max",
+        "ratio",
+        "CR ratio",
+        "<10us s",
+        "<1us s",
+        "<200ns",
+        "drift",
+        "sigma",
+        "viol",
+        "pkt/n/s",
+        ""
     ));
     for report in reports {
         let time = |name: &str| number(report.converged_s.get(name).copied().flatten(), 2);
         put(format!(
-            "{:>12} {:>10} {:>10} {:>10} {:>6} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7.1} {:>5}",
+            "{:>12} {:>10} {:>10} {:>10} {:>6} {:>8} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7.1} {:>5}",
             report.seed,
             span(report.pairwise_rms_ns),
             span(report.pairwise_p99_ns),
             span(report.pairwise_max_ns),
             number(report.ratio, 3),
+            number(report.cramer_rao_ratio, 3),
             time("10us"),
             time("1us"),
             time("200ns"),
