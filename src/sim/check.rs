@@ -5,12 +5,11 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use toml::de::{DeTable, DeValue};
-
 use super::bounds::Bounds;
 use super::fault::{Attack, Event, Kept, LeapSpec, Liar};
 use super::law::Law;
 use super::parts::{BurstSpec, ClockSpec, LimitsSpec, LinkSpec, OscillatorSpec, QueueSpec, StampSpec};
+use super::place::{key_at, line_of};
 use super::quantity::{Rate, Span};
 use super::scenario::{Cluster, EdgeSpec, Fidelity, NodeSpec, Scenario};
 use super::topology::Topology;
@@ -57,41 +56,6 @@ impl Wrong {
         let place = key_at(text, &self.key).map_or(String::new(), |at| format!("line {}: ", line_of(text, at)));
         format!("{place}{} {}", names.join("."), self.says)
     }
-}
-
-/// The line, from 1, on which the byte `at` of `text` stands.
-#[must_use]
-pub fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
-}
-
-/// Where the key, or as much of it as is written, stands in `text`.
-fn key_at(text: &str, key: &str) -> Option<usize> {
-    let table = DeTable::parse(text).ok()?;
-    let (mut at, mut table) = (None, Some(table.get_ref()));
-    let mut list = None;
-    for part in key.split('.') {
-        let value = match (table, list) {
-            (Some(entries), _) => {
-                let Some((name, value)) = entries.iter().find(|(name, _)| name.get_ref() == part) else { break };
-                at = Some(name.span().start);
-                value.get_ref()
-            }
-            (None, Some(values)) => {
-                let values: &toml::de::DeArray<'_> = values;
-                let Some(value) = part.parse::<usize>().ok().and_then(|n| values.get(n)) else { break };
-                at = Some(value.span().start);
-                value.get_ref()
-            }
-            (None, None) => break,
-        };
-        (table, list) = match value {
-            DeValue::Table(entries) => (Some(entries), None),
-            DeValue::Array(values) => (None, Some(values)),
-            _ => (None, None),
-        };
-    }
-    at
 }
 
 fn ensure(holds: bool, key: impl Into<String>, says: impl FnOnce() -> String) -> Checked {
@@ -738,15 +702,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_line_of_a_key_is_found_in_tables_lists_and_inline_tables() {
-        let text = "a = 1\n[b]\nc = { d = 2 }\n[[e]]\nf = 3\n[[e]]\nf = [4,\n 5]\n";
-        let line = |key: &str| key_at(text, key).map(|at| line_of(text, at));
-        assert_eq!(
-            ["a", "b.c.d", "e.0.f", "e.1.f.1", "b.x", "x"].map(line),
-            [1, 3, 5, 8, 2, 0].map(|n| (n > 0).then_some(n))
-        );
     }
 }

@@ -5,8 +5,8 @@
 //!
 //! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`card`], [`law`],
 //! [`link`] the physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the
-//! engine; [`scenario`], [`parts`], [`bounds`] what is written down, [`check`] whether it may be; [`score`],
-//! [`limit`] with the [`information`] of laws, [`run`], [`compare`], [`plot`] what comes out. [`replay`] stands apart:
+//! engine; [`scenario`], [`parts`], [`bounds`] what is written down, [`place`] where, [`check`] whether it may be;
+//! [`score`], [`limit`] with the [`information`] of laws, [`run`], [`compare`], [`plot`] what comes out. [`replay`] stands apart:
 //! it feeds the recorded exchanges of a real node through the same pipeline.
 
 pub mod bounds;
@@ -25,6 +25,7 @@ pub mod link;
 pub mod node;
 pub mod oscillator;
 pub mod parts;
+pub mod place;
 pub mod plot;
 pub mod quantity;
 pub mod random;
