@@ -9,11 +9,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::exit::{Failure, say};
 use crate::pipeline::Algorithm;
+use crate::sim::check::{Wrong, ratio_of};
 use crate::sim::limit::{are_drawn, cramer_rao_ns, left_out, linear_ns};
 use crate::sim::plot::{Trace, draw};
 use crate::sim::quantity::Span;
 use crate::sim::run::{Report, run as run_once, run_all, seed_of};
 use crate::sim::scenario::{Scenario, shipped};
+use crate::sim::topology::Topology;
 
 /// The first seed unless told.
 const SEED_DEFAULT: u64 = 1;
@@ -27,7 +29,7 @@ pub(super) struct SimArgs {
     /// Run every scenario that comes with the program, on all its seeds
     #[arg(long, conflicts_with_all = ["list", "explain", "plot"])]
     pub all: bool,
-    /// List the scenarios that come with the program
+    /// List the scenarios that come with the program; with --json one object a scenario, one a line
     #[arg(long, conflicts_with = "explain")]
     pub list: bool,
     /// Show a scenario as it is written, and what can be reached in it at best
@@ -42,7 +44,7 @@ pub(super) struct SimArgs {
     /// First seed; alone, the only one
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
-    /// One JSON object a run, one a line
+    /// One JSON object a run (or, with --list, a scenario), one a line
     #[arg(long)]
     pub json: bool,
     /// Draw the first run
@@ -53,7 +55,7 @@ pub(super) struct SimArgs {
 /// Runs scenarios, or tells of them. A bound that does not hold is a failure.
 pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
     if args.list {
-        return list();
+        return list(args.json);
     }
     if let Some(name) = &args.explain {
         return explain(name);
@@ -111,7 +113,14 @@ fn choices(args: &SimArgs, scenario: &Scenario) -> Result<(Algorithm, Vec<u64>),
     let algorithm: Algorithm = algorithm.parse().map_err(|e| Failure::Usage(format!("--algorithm: {e}")))?;
     let count = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { scenario.seeds.max(1) });
     let first = args.seed.unwrap_or(SEED_DEFAULT);
-    Ok((algorithm, (0..count).map(|n| seed_of(first, n)).collect()))
+    let seeds: Vec<u64> = (0..count).map(|n| seed_of(first, n)).collect();
+    if are_drawn(scenario) {
+        for seed in &seeds {
+            let told = |wrong: Wrong| format!("scenario {}, seed {seed}: {}", scenario.name, wrong.sentence(""));
+            ratio_of(scenario, *seed).map_err(|wrong| Failure::Usage(told(wrong)))?;
+        }
+    }
+    Ok((algorithm, seeds))
 }
 
 /// Runs everything that is shipped, one scenario after the other, each on all cores; tells of each when it is done.
@@ -188,11 +197,45 @@ pub(super) fn find(name: &str) -> Result<(Scenario, String), Failure> {
     Ok((scenario, (*text).to_owned()))
 }
 
-fn list() -> Result<(), Failure> {
+/// What a list says of a scenario; its JSON.
+#[derive(serde::Serialize)]
+struct Entry<'a> {
+    name: &'a str,
+    summary: &'a str,
+    duration_s: f64,
+    nodes: usize,
+    topology: Topology,
+    rate_hz: f64,
+    algorithm: &'a str,
+    seeds: u32,
+    test_seeds: u32,
+    events: usize,
+    liars: usize,
+}
+
+fn list(as_json: bool) -> Result<(), Failure> {
     let mut out = String::new();
     for (name, text) in shipped() {
         let scenario = Scenario::parse(name, text).map_err(runtime)?;
-        writeln!(out, "{name:<32} {}", scenario.summary).expect("a string takes everything");
+        if as_json {
+            let entry = Entry {
+                name,
+                summary: &scenario.summary,
+                duration_s: scenario.duration.seconds(),
+                nodes: scenario.cluster.nodes,
+                topology: scenario.cluster.topology,
+                rate_hz: scenario.cluster.rate,
+                algorithm: &scenario.cluster.algorithm,
+                seeds: scenario.seeds,
+                test_seeds: scenario.test_seeds,
+                events: scenario.events.len(),
+                liars: scenario.liars.iter().map(|liar| liar.nodes.len()).sum(),
+            };
+            out += &serde_json::to_string(&entry).expect("it is plain data");
+            out.push('\n');
+        } else {
+            writeln!(out, "{name:<32} {}", scenario.summary).expect("a string takes everything");
+        }
     }
     say(&out)
 }
