@@ -54,29 +54,31 @@ fn places(text: &str, key: &str) -> Vec<(usize, usize)> {
 #[must_use]
 pub fn mistake_at(text: &str, at: usize, says: &str) -> usize {
     let Ok(whole) = text.parse::<Table>() else { return at };
-    if says.starts_with("missing field") {
-        return at;
-    }
     let listed = |name: &str| whole.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let events = listed("event").iter().enumerate().map(|(n, event)| (format!("event.{n}"), event));
     let liars = listed("liar").iter().enumerate();
     let attacks = liars.filter_map(|(n, liar)| Some((format!("liar.{n}.attack"), liar.get("attack")?)));
-    let begins_there = |key: &str| {
-        let written = places(text, key);
-        written.len() == key.split('.').count() && written.last().is_some_and(|(_, value_at)| *value_at == at)
+    let fault = |key: &str, value: Value| {
+        let error =
+            if key.starts_with("event") { Event::deserialize(value).err() } else { Attack::deserialize(value).err() };
+        error.map(|error| error.message().to_owned())
     };
-    let Some((key, Value::Table(entries))) = events.chain(attacks).find(|(key, _)| begins_there(key)) else {
-        return at;
+    // What is seen is where the entry begins, or the whole list: the first entry that cannot be read is meant.
+    let may_be = |key: &str| places(text, key).iter().any(|(_, value_at)| *value_at == at);
+    let mut entries = events.chain(attacks).filter(|(key, _)| may_be(key));
+    let Some((key, entry)) = entries.find(|(key, entry)| fault(key, (*entry).clone()).is_some()) else { return at };
+    let names = entry.as_table().into_iter().flat_map(Table::keys).map(String::as_str);
+    let wrong = |with: &&str| {
+        let few = entry.as_table().into_iter().flatten().filter(|(name, _)| *name == "kind" || name == with);
+        fault(&key, Value::Table(few.map(|(name, value)| (name.clone(), value.clone())).collect())).as_deref()
+            == Some(says)
     };
-    let wrong = |with: &str| {
-        let few = entries.iter().filter(|(name, _)| *name == "kind" || *name == with);
-        let few = Value::Table(few.map(|(name, value)| (name.clone(), value.clone())).collect());
-        let is_event = key.starts_with("event");
-        let error = if is_event { Event::deserialize(few).err() } else { Attack::deserialize(few).err() };
-        error.is_some_and(|error| error.message() == says)
-    };
-    let first = ["kind"].into_iter().chain(entries.keys().map(String::as_str)).find(|name| wrong(name));
-    first.and_then(|name| key_at(text, &format!("{key}.{name}"))).unwrap_or(at)
+    let is_missing = says.starts_with("missing field");
+    let name = ["kind"].into_iter().chain(names).find(|name| !is_missing && wrong(name));
+    match name {
+        Some(name) => key_at(text, &format!("{key}.{name}")).unwrap_or(at),
+        None => places(text, &key).last().map_or(at, |(_, value_at)| *value_at),
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +109,8 @@ mod tests {
             ("[[event]]\nkind = 'crash'\nat = '1s'\nnodes = 0\n".into(), "line 6: invalid type: integer `0`"),
             ("[[event]]\nkind = 'crash'\nnodes = [0]\n".into(), "line 3: missing field `at`"),
             ("[[event]]\nnodes = [0]\nat = '1s'\n".into(), "line 3: missing field `kind`"),
+            (format!("{crash}[[event]]\nkind = 'crash'\nnodes = [0]\n"), "line 7: missing field `at`"),
+            (format!("{liar}attack = {{ kind = 'echo' }}\n{liar}attack = {{ kind = 'ech' }}\n"), "line 10: unknown"),
             (format!("{liar}fro = '5s'\nattack = {{ kind = 'echo' }}\n"), "line 6: unknown field `fro`"),
             (format!("{liar}[liar.attack]\nkind = 'edge'\nampl = '1us'\n"), "line 8: unknown field `ampl`"),
             (format!("{liar}[liar.attack]\namplitude = '1'\nkind = 'edge'\n"), "line 7: '1' is not a span"),
