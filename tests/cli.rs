@@ -89,6 +89,22 @@ fn what_is_wrong_with_the_words_is_one_sentence_and_exit_code_2() {
 }
 
 #[test]
+fn a_bound_that_has_no_limit_to_be_held_against_is_refused_before_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sharp.toml");
+    let file = path.to_str().unwrap();
+    // Either would take hours to run.
+    for (link, place) in [("", "line 4: "), ("[[edge]]\npart = 1.0\nlink = {}\n", ", seed 1: ")] {
+        let text = format!("summary = 'x'\nduration = '1000d'\n[bounds]\nratio = 1.2\n{link}");
+        fs::write(&path, text).unwrap();
+        let (sentence, code) = fault(&["sim", file]);
+        assert_eq!(code, 2, "{sentence}");
+        assert!(sentence.contains(place), "{sentence}");
+        assert!(sentence.contains("bounds.ratio has no limit to be held against (a link has no noise)"), "{sentence}");
+    }
+}
+
+#[test]
 fn a_key_file_that_others_can_read_is_refused_and_the_sentence_mends_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys");

@@ -119,6 +119,17 @@ fn what_simulations_print_is_what_their_schemas_promise() {
         assert!(ended == 0 && text.lines().count() == 1, "{text}");
         text.lines().for_each(|line| holds("sim", line));
     }
+    let (text, code) = ended(&["sim", "--list", "--json"]);
+    assert_eq!(code, 0);
+    text.lines().for_each(|line| holds("sim-list", line));
+    let listed: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = listed.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    let (plain, _) = ended(&["sim", "--list"]);
+    let plain: Vec<&str> = plain.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, plain, "the same scenarios are listed in both forms");
+    let of = |number: &str| listed.iter().find(|entry| entry["name"].as_str().unwrap().starts_with(number)).unwrap();
+    assert_eq!((of("103")["nodes"].as_u64(), of("103")["liars"].as_u64()), (Some(10), Some(0)));
+    assert_eq!((of("402")["liars"].as_u64(), of("607")["topology"].as_str()), (Some(3), Some("ring")));
     let (text, ended) = ended(&["compare", "--scenarios=201", "--algorithms=rce,tree", "--seeds=1", "--json"]);
     assert!(ended == 0 && text.lines().count() == 2, "{text}");
     text.lines().for_each(|line| holds("compare", line));

@@ -41,8 +41,20 @@ const SCENARIOS: [(&str, &str); 6] = [
     ),
 ];
 
-const HEAD: [&str; 11] =
-    ["scenario", "algorithm", "rms", "p99", "max", "ratio", "<10us", "drift", "sigma", "violations", "packets"];
+const HEAD: [&str; 12] = [
+    "scenario",
+    "algorithm",
+    "rms",
+    "p99",
+    "max",
+    "ratio",
+    "CR-ratio",
+    "<10us",
+    "drift",
+    "sigma",
+    "violations",
+    "packets",
+];
 
 type Cells = [String; HEAD.len()];
 
@@ -55,6 +67,7 @@ fn cells(row: &Row) -> Cells {
         number(row.pairwise_p99_ns, 1),
         number(row.pairwise_max_ns, 1),
         number(row.ratio, 3),
+        number(row.cramer_rao_ratio, 3),
         number(row.converged_s["10us"], 2),
         number(row.ensemble_drift_ppb, 2),
         number(row.sigma_ratio, 2),

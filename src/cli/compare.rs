@@ -154,19 +154,38 @@ struct Format {
 const PLAIN: Format = Format { title: "", edge: "", between: "  ", ruled: false };
 const MARKDOWN: Format = Format { title: "### ", edge: "|", between: "|", ruled: true };
 
-const HEAD: [&str; 12] =
-    ["algorithm", "rms", "p99", "max", "ratio", "<10us s", "<1us s", "drift ppb", "sigma", "viol", "pkt/n/s", "cpu us"];
+const HEAD: [&str; 13] = [
+    "algorithm",
+    "rms",
+    "p99",
+    "max",
+    "ratio",
+    "CR ratio",
+    "<10us s",
+    "<1us s",
+    "drift ppb",
+    "sigma",
+    "viol",
+    "pkt/n/s",
+    "cpu us",
+];
 
 fn tables(matrix: &Matrix<'_>, rows: &[Row], format: &Format) -> String {
     let mut out = String::new();
     let mut put = |line: &str| writeln!(out, "{line}").expect("a string takes everything");
     for (scenario, rows) in matrix.scenarios.iter().zip(rows.chunks(matrix.algorithms.len())) {
-        let limit = rows[0].limit_ns.map_or("no linear limit".to_owned(), |ns| format!("linear limit {}", Span(ns)));
-        put(&format!("{}{}: {} ({}, {limit})", format.title, scenario.name, scenario.summary, scenario.duration));
+        let told = |name: &str, ns: Option<f64>| ns.map_or(format!("no {name}"), |ns| format!("{name} {}", Span(ns)));
+        let limit = told("linear limit", rows[0].limit_ns);
+        let best = told("Cramer-Rao bound", rows[0].cramer_rao_ns);
+        put(&format!(
+            "{}{}: {} ({}, {limit}, {best})",
+            format.title, scenario.name, scenario.summary, scenario.duration
+        ));
         if format.ruled {
             put("");
         }
-        let lines: Vec<[String; 12]> = std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
+        let lines: Vec<[String; HEAD.len()]> =
+            std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
         let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
         for (n, line) in lines.iter().enumerate() {
             let padded = line.iter().enumerate().map(|(column, cell)| match column {
@@ -185,7 +204,7 @@ fn tables(matrix: &Matrix<'_>, rows: &[Row], format: &Format) -> String {
     out
 }
 
-fn cells(row: &Row) -> [String; 12] {
+fn cells(row: &Row) -> [String; HEAD.len()] {
     let span = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| Span(ns).to_string());
     let number = |n: Option<f64>, digits: usize| n.map_or("-".to_owned(), |n| format!("{n:.digits$}"));
     let time = |name: &str| number(row.converged_s.get(name).copied().flatten(), 2);
@@ -195,6 +214,7 @@ fn cells(row: &Row) -> [String; 12] {
         span(row.pairwise_p99_ns),
         span(row.pairwise_max_ns),
         number(row.ratio, 3),
+        number(row.cramer_rao_ratio, 3),
         time("10us"),
         time("1us"),
         number(row.ensemble_drift_ppb, 2),

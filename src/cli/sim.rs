@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::exit::{Failure, say};
 use crate::pipeline::Algorithm;
-use crate::sim::limit::{cramer_rao_ns, left_out, linear_ns};
+use crate::sim::check::{Wrong, ratio_of};
+use crate::sim::limit::{are_drawn, cramer_rao_ns, left_out, linear_ns};
 use crate::sim::plot::{Trace, draw};
 use crate::sim::quantity::Span;
 use crate::sim::run::{Report, run as run_once, run_all, seed_of};
@@ -28,7 +29,7 @@ pub(super) struct SimArgs {
     /// Run every scenario that comes with the program, on all its seeds
     #[arg(long, conflicts_with_all = ["list", "explain", "plot"])]
     pub all: bool,
-    /// List the scenarios that come with the program
+    /// List the scenarios that come with the program; with --json one object a scenario, one a line
     #[arg(long, conflicts_with = "explain")]
     pub list: bool,
     /// Show a scenario as it is written, and what can be reached in it at best
@@ -43,7 +44,7 @@ pub(super) struct SimArgs {
     /// First seed; alone, the only one
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
-    /// One JSON object a run, one a line
+    /// One JSON object a run (or, with --list, a scenario), one a line
     #[arg(long)]
     pub json: bool,
     /// Draw the first run
@@ -54,7 +55,7 @@ pub(super) struct SimArgs {
 /// Runs scenarios, or tells of them. A bound that does not hold is a failure.
 pub(super) fn sim(args: &SimArgs) -> Result<(), Failure> {
     if args.list {
-        return list();
+        return list(args.json);
     }
     if let Some(name) = &args.explain {
         return explain(name);
@@ -112,7 +113,14 @@ fn choices(args: &SimArgs, scenario: &Scenario) -> Result<(Algorithm, Vec<u64>),
     let algorithm: Algorithm = algorithm.parse().map_err(|e| Failure::Usage(format!("--algorithm: {e}")))?;
     let count = args.seeds.unwrap_or(if args.seed.is_some() { 1 } else { scenario.seeds.max(1) });
     let first = args.seed.unwrap_or(SEED_DEFAULT);
-    Ok((algorithm, (0..count).map(|n| seed_of(first, n)).collect()))
+    let seeds: Vec<u64> = (0..count).map(|n| seed_of(first, n)).collect();
+    if are_drawn(scenario) {
+        for seed in &seeds {
+            let told = |wrong: Wrong| format!("scenario {}, seed {seed}: {}", scenario.name, wrong.sentence(""));
+            ratio_of(scenario, *seed).map_err(|wrong| Failure::Usage(told(wrong)))?;
+        }
+    }
+    Ok((algorithm, seeds))
 }
 
 /// Runs everything that is shipped, one scenario after the other, each on all cores; tells of each when it is done.
@@ -189,11 +197,45 @@ pub(super) fn find(name: &str) -> Result<(Scenario, String), Failure> {
     Ok((scenario, (*text).to_owned()))
 }
 
-fn list() -> Result<(), Failure> {
+/// What a list says of a scenario; its JSON.
+#[derive(serde::Serialize)]
+struct Entry<'a> {
+    name: &'a str,
+    summary: &'a str,
+    duration_s: f64,
+    nodes: usize,
+    topology: Topology,
+    rate_hz: f64,
+    algorithm: &'a str,
+    seeds: u32,
+    test_seeds: u32,
+    events: usize,
+    liars: usize,
+}
+
+fn list(as_json: bool) -> Result<(), Failure> {
     let mut out = String::new();
     for (name, text) in shipped() {
         let scenario = Scenario::parse(name, text).map_err(runtime)?;
-        writeln!(out, "{name:<32} {}", scenario.summary).expect("a string takes everything");
+        if as_json {
+            let entry = Entry {
+                name,
+                summary: &scenario.summary,
+                duration_s: scenario.duration.seconds(),
+                nodes: scenario.cluster.nodes,
+                topology: scenario.cluster.topology,
+                rate_hz: scenario.cluster.rate,
+                algorithm: &scenario.cluster.algorithm,
+                seeds: scenario.seeds,
+                test_seeds: scenario.test_seeds,
+                events: scenario.events.len(),
+                liars: scenario.liars.iter().map(|liar| liar.nodes.len()).sum(),
+            };
+            out += &serde_json::to_string(&entry).expect("it is plain data");
+            out.push('\n');
+        } else {
+            writeln!(out, "{name:<32} {}", scenario.summary).expect("a string takes everything");
+        }
     }
     say(&out)
 }
@@ -216,7 +258,7 @@ fn limits(scenario: &Scenario, seed: u64) -> String {
     if !left_out.is_empty() {
         writeln!(out, "# left out of both: {}", left_out.join(", ")).expect("a string takes everything");
     }
-    if scenario.cluster.topology == Topology::Overlay || scenario.edges.iter().any(|edge| edge.part > 0.0) {
+    if are_drawn(scenario) {
         writeln!(out, "# the links are those that seed {seed} draws").expect("a string takes everything");
     }
     out
@@ -246,21 +288,35 @@ fn table(scenario: &Scenario, reports: &[Report], elapsed_s: f64, called: &str) 
     let number = |n: Option<f64>, digits: usize| n.map_or("-".to_owned(), |n| format!("{n:.digits$}"));
     put(format!("{}: {}", scenario.name, scenario.summary));
     put(format!("{} runs of {}, {}", reports.len(), scenario.duration, reports[0].algorithm));
-    let best = [linear_ns(scenario, reports[0].seed), cramer_rao_ns(scenario, reports[0].seed)].map(Result::ok);
+    let best = [reports[0].limit_ns, reports[0].cramer_rao_ns];
     put(format!("at best: linear limit {}, Cramer-Rao bound {}", span(best[0]), span(best[1])));
     put(format!(
-        "{:>12} {:>10} {:>10} {:>10} {:>6} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7} {:>5}",
-        "seed", "rms", "p99", "max", "ratio", "<10us s", "<1us s", "<200ns", "drift", "sigma", "viol", "pkt/n/s", ""
+        "{:>12} {:>10} {:>10} {:>10} {:>6} {:>8} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7} {:>5}",
+        "seed",
+        "rms",
+        "p99",
+        "max",
+        "ratio",
+        "CR ratio",
+        "<10us s",
+        "<1us s",
+        "<200ns",
+        "drift",
+        "sigma",
+        "viol",
+        "pkt/n/s",
+        ""
     ));
     for report in reports {
         let time = |name: &str| number(report.converged_s.get(name).copied().flatten(), 2);
         put(format!(
-            "{:>12} {:>10} {:>10} {:>10} {:>6} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7.1} {:>5}",
+            "{:>12} {:>10} {:>10} {:>10} {:>6} {:>8} {:>7} {:>7} {:>7} {:>8} {:>6} {:>5} {:>7.1} {:>5}",
             report.seed,
             span(report.pairwise_rms_ns),
             span(report.pairwise_p99_ns),
             span(report.pairwise_max_ns),
             number(report.ratio, 3),
+            number(report.cramer_rao_ratio, 3),
             time("10us"),
             time("1us"),
             time("200ns"),

@@ -1,16 +1,16 @@
 //! What a scenario may say: every value is held to a range in which the simulated world makes sense, and in which a run
 //! ends after work that its length explains. What is wrong is told in one sentence, with the key and its line. Reads
-//! specifications only and builds nothing of them.
+//! specifications only and builds nothing of them, but for the limit that a bound on the ratio is held against.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use toml::de::{DeTable, DeValue};
-
 use super::bounds::Bounds;
 use super::fault::{Attack, Event, Kept, LeapSpec, Liar};
 use super::law::Law;
+use super::limit::{are_drawn, linear_ns};
 use super::parts::{BurstSpec, ClockSpec, LimitsSpec, LinkSpec, OscillatorSpec, QueueSpec, StampSpec};
+use super::place::{key_at, line_of};
 use super::quantity::{Rate, Span};
 use super::scenario::{Cluster, EdgeSpec, Fidelity, NodeSpec, Scenario};
 use super::topology::Topology;
@@ -57,41 +57,6 @@ impl Wrong {
         let place = key_at(text, &self.key).map_or(String::new(), |at| format!("line {}: ", line_of(text, at)));
         format!("{place}{} {}", names.join("."), self.says)
     }
-}
-
-/// The line, from 1, on which the byte `at` of `text` stands.
-#[must_use]
-pub fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
-}
-
-/// Where the key, or as much of it as is written, stands in `text`.
-fn key_at(text: &str, key: &str) -> Option<usize> {
-    let table = DeTable::parse(text).ok()?;
-    let (mut at, mut table) = (None, Some(table.get_ref()));
-    let mut list = None;
-    for part in key.split('.') {
-        let value = match (table, list) {
-            (Some(entries), _) => {
-                let Some((name, value)) = entries.iter().find(|(name, _)| name.get_ref() == part) else { break };
-                at = Some(name.span().start);
-                value.get_ref()
-            }
-            (None, Some(values)) => {
-                let values: &toml::de::DeArray<'_> = values;
-                let Some(value) = part.parse::<usize>().ok().and_then(|n| values.get(n)) else { break };
-                at = Some(value.span().start);
-                value.get_ref()
-            }
-            (None, None) => break,
-        };
-        (table, list) = match value {
-            DeValue::Table(entries) => (Some(entries), None),
-            DeValue::Array(values) => (None, Some(values)),
-            _ => (None, None),
-        };
-    }
-    at
 }
 
 fn ensure(holds: bool, key: impl Into<String>, says: impl FnOnce() -> String) -> Checked {
@@ -198,7 +163,21 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
     }
     date(scenario)?;
     measure(scenario)?;
-    bounds(&scenario.bounds, scenario, links.as_deref())
+    bounds(&scenario.bounds, scenario, links.as_deref())?;
+    // Where each seed has a limit of its own, whoever runs it asks.
+    if are_drawn(scenario) { Ok(()) } else { ratio_of(scenario, 0) }
+}
+
+/// Whether a bound on the ratio, if there is one, has a limit to be held against in a run on this seed.
+///
+/// # Errors
+/// That it has none, and why.
+pub fn ratio_of(scenario: &Scenario, seed: u64) -> Result<(), Wrong> {
+    let limit = if scenario.bounds.ratio.is_some() { linear_ns(scenario, seed).map(|_| ()) } else { Ok(()) };
+    limit.map_err(|reason| Wrong {
+        key: "bounds.ratio".into(),
+        says: format!("has no limit to be held against ({reason}): take it out, or bound pairwise_rms"),
+    })
 }
 
 /// No clock may pass the end of the time that 64 bits of nanoseconds tell, an hour before it in 2262.
@@ -597,6 +576,15 @@ mod tests {
     const HEAD: &str = "summary = 'x'\nduration = '10s'\n";
 
     #[test]
+    fn a_bound_on_the_ratio_is_taken_where_there_is_a_limit_and_asked_for_each_seed_where_seeds_differ() {
+        let parse = |more: &str| Scenario::parse("test", &format!("{HEAD}{more}\n[bounds]\nratio = 1.2\n"));
+        assert!(parse("[link]\njitter = 'normal 1us'").is_ok());
+        let drawn = parse("[[edge]]\npart = 0.5\nlink = { jitter = 'normal 1us' }").unwrap();
+        let says = ratio_of(&drawn, 1).unwrap_err().sentence("");
+        assert!(says.starts_with("bounds.ratio has no limit to be held against (a link has no noise)"), "{says}");
+    }
+
+    #[test]
     fn a_wrong_value_is_answered_in_one_sentence_with_its_key_and_line() {
         // What is written after the head, and what the sentence must name.
         let wrong = [
@@ -722,6 +710,11 @@ mod tests {
             ("[bounds]\nconverged = { '10us' = '20s' }", "bounds.converged to 10us is 20s"),
             ("[bounds]\npairwise_rms = '0s'", "bounds.pairwise_rms is 0ns"),
             ("[bounds]\nratio = nan", "bounds.ratio is NaN"),
+            ("[bounds]\nratio = 1.2", "line 4: bounds.ratio has no limit to be held against (a link has no noise)"),
+            (
+                "[link]\njitter = 'normal 1us'\n[oscillator]\nflicker = 1e-9\n[bounds]\nratio = 1.2",
+                "line 8: bounds.ratio has no limit to be held against (flicker noise",
+            ),
             ("[bounds]\nsigma_ratio = [1.4, 0.7]", "bounds.sigma_ratio is [1.4, 0.7]"),
             ("[bounds]\nrejoined_within = '1us'", "without rejoined_after"),
             ("[bounds]\nnoticed = 1", "needs a [[liar]]"),
@@ -738,15 +731,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_line_of_a_key_is_found_in_tables_lists_and_inline_tables() {
-        let text = "a = 1\n[b]\nc = { d = 2 }\n[[e]]\nf = 3\n[[e]]\nf = [4,\n 5]\n";
-        let line = |key: &str| key_at(text, key).map(|at| line_of(text, at));
-        assert_eq!(
-            ["a", "b.c.d", "e.0.f", "e.1.f.1", "b.x", "x"].map(line),
-            [1, 3, 5, 8, 2, 0].map(|n| (n > 0).then_some(n))
-        );
     }
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::limit::Limits;
 use super::plot::Trace;
-use super::run::{Report, run};
+use super::run::{Report, run_against};
 use super::scenario::Scenario;
 use crate::pipeline::Algorithm;
 
@@ -36,8 +37,13 @@ pub struct Row {
     pub sigma_ratio: Option<f64>,
     /// The linear limit of the scenario, ns, over all runs; null where there is none, see `llts sim --explain`.
     pub limit_ns: Option<f64>,
-    /// Pairwise RMS over the limit.
+    /// Pairwise RMS over the linear limit.
     pub ratio: Option<f64>,
+    /// The Cramér-Rao bound of the scenario, which no estimator beats, ns, over all runs; null where there is none, see
+    /// `llts sim --explain`.
+    pub cramer_rao_ns: Option<f64>,
+    /// Pairwise RMS over the Cramér-Rao bound.
+    pub cramer_rao_ratio: Option<f64>,
     /// Packets that a node sent a second.
     pub packets_per_node_s: f64,
     /// Processor time of the run, ns, for each exchange, both ends and the simulator included; null if not measured.
@@ -74,20 +80,26 @@ pub fn compare(
     cpu_ns: Option<&(dyn Fn() -> i64 + Sync)>,
     progress: &(dyn Fn() + Sync),
 ) -> Comparison {
-    let cells: Vec<(&Scenario, Algorithm)> =
-        matrix.scenarios.iter().flat_map(|s| matrix.algorithms.iter().map(move |a| (s, *a))).collect();
-    let runs: Vec<(&Scenario, Algorithm, u64, bool)> = cells
+    // Before the runs: limits are no cost of an algorithm, and the same for all.
+    let limits: Vec<Vec<Limits>> = matrix.scenarios.par_iter().map(|s| Limits::of_each(s, matrix.seeds)).collect();
+    let cells: Vec<(&Scenario, &Vec<Limits>, Algorithm)> = (matrix.scenarios.iter().zip(&limits))
+        .flat_map(|(s, limits)| matrix.algorithms.iter().map(move |a| (s, limits, *a)))
+        .collect();
+    let runs: Vec<(&Scenario, Limits, Algorithm, u64, bool)> = cells
         .iter()
-        .flat_map(|(s, a)| matrix.seeds.iter().enumerate().map(move |(n, seed)| (*s, *a, *seed, traced && n == 0)))
+        .flat_map(|(s, limits, a)| {
+            let each = matrix.seeds.iter().zip(*limits).enumerate();
+            each.map(move |(n, (seed, limits))| (*s, *limits, *a, *seed, traced && n == 0))
+        })
         .collect();
     // One by one: a run of ten liars takes a hundred times as long as one of three nodes.
     let done: Vec<(Report, Option<i64>, Option<Trace>)> = runs
         .into_par_iter()
         .with_max_len(1)
-        .map(|(scenario, algorithm, seed, traced)| {
+        .map(|(scenario, limits, algorithm, seed, traced)| {
             let mut trace = traced.then(|| Trace::new(scenario));
             let began = cpu_ns.map(|read| read());
-            let report = run(scenario, algorithm, seed, progress, trace.as_mut());
+            let report = run_against(limits, scenario, algorithm, seed, progress, trace.as_mut());
             let spent = began.zip(cpu_ns).map(|(began, read)| read() - began);
             (report, spent, trace)
         })
@@ -116,7 +128,8 @@ fn row(reports: &[Report], spent_ns: Option<i64>) -> Option<Row> {
     };
     let pairwise_rms_ns = rms(|r| r.pairwise_rms_ns);
     // Where the seed draws the links, each run has its own.
-    let limit_ns = rms(|r| r.limit_ns);
+    let (limit_ns, cramer_rao_ns) = (rms(|r| r.limit_ns), rms(|r| r.cramer_rao_ns));
+    let over = |limit_ns: Option<f64>| pairwise_rms_ns.zip(limit_ns).map(|(rms, limit)| rms / limit);
     let slowest = |name: &String| most(reports.iter().map(|r| r.converged_s.get(name).copied().flatten()));
     let drifts = reports.iter().filter_map(|r| r.ensemble_drift_ppb);
     let exchanges = reports.iter().map(|r| r.exchanges).sum::<u64>();
@@ -132,7 +145,9 @@ fn row(reports: &[Report], spent_ns: Option<i64>) -> Option<Row> {
         bound_violations: reports.iter().map(|r| r.bound_violations).sum(),
         sigma_ratio: rms(|r| r.sigma_ratio),
         limit_ns,
-        ratio: pairwise_rms_ns.zip(limit_ns).map(|(rms, limit)| rms / limit),
+        ratio: over(limit_ns),
+        cramer_rao_ns,
+        cramer_rao_ratio: over(cramer_rao_ns),
         packets_per_node_s: reports.iter().map(|r| r.packets_per_node_s).sum::<f64>() / reports.len() as f64,
         cpu_ns_per_exchange: spent_ns.filter(|_| exchanges > 0).map(|ns| ns as f64 / exchanges as f64),
     })
@@ -145,6 +160,7 @@ fn most(mut numbers: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::run::run;
     use super::*;
 
     fn scenario(name: &str) -> Scenario {
@@ -169,6 +185,33 @@ mod tests {
         // All met the same world: the two scenarios differ in nothing but their names.
         assert_eq!(one.rows[0].pairwise_rms_ns, one.rows[2].pairwise_rms_ns);
         assert_ne!(one.rows[0].pairwise_rms_ns, one.rows[1].pairwise_rms_ns);
+    }
+
+    #[test]
+    fn both_limits_of_gaussian_noise_are_one_and_behind_exponentials_a_run_lies_between_them() {
+        let told = |jitter: &str| {
+            let text = format!("summary = 'x'\nduration = '30s'\n[cluster]\nnodes = 4\n[link]\njitter = '{jitter}'\n");
+            let scenarios = [Scenario::parse("a", &text).expect("it is well formed")];
+            let algorithms = ["rce".parse().expect("it is there")];
+            let matrix = Matrix { scenarios: &scenarios, algorithms: &algorithms, seeds: &[1, 2] };
+            compare(&matrix, false, None, &|| {}).rows.remove(0)
+        };
+        let numbers = |row: &Row| {
+            let known = "the limit can be computed";
+            let [limit, ratio] = [row.limit_ns, row.ratio].map(|n| n.expect(known));
+            let [best, over_best] = [row.cramer_rao_ns, row.cramer_rao_ratio].map(|n| n.expect(known));
+            let rms = row.pairwise_rms_ns.expect("the nodes were there");
+            assert!((ratio * limit / rms - 1.0).abs() < 1e-9 && (over_best * best / rms - 1.0).abs() < 1e-9, "{row:?}");
+            (limit, ratio, best, over_best)
+        };
+        let (limit, ratio, best, over_best) = numbers(&told("normal 30ns"));
+        assert!((best / limit - 1.0).abs() < 0.005, "{limit} and {best}");
+        assert!((over_best / ratio - 1.0).abs() < 0.005, "{ratio} and {over_best}");
+        let (limit, ratio, best, over_best) = numbers(&told("exp 10us + normal 100ns"));
+        assert!(best < 0.3 * limit && ratio < 1.0 && over_best > 1.0, "{limit} and {best}, {ratio} and {over_best}");
+        // Behind a sharp edge there is a linear limit, and no bound on what others reach.
+        let sharp = told("exp 10us");
+        assert!(sharp.ratio.is_some() && sharp.cramer_rao_ns.is_none() && sharp.cramer_rao_ratio.is_none());
     }
 
     #[test]

@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::information::information;
 use super::law::{Law, Term};
 use super::link::Path;
@@ -25,6 +27,38 @@ const NODES_MAX: usize = 160;
 const SPECTRUM_STEPS: usize = 400;
 /// Two ends of a network are apart if what joins them is worth less than this part of the rest.
 const NOTHING: f64 = 1e-12;
+
+/// Both limits of one scenario and seed; `None` where there is none, for the reason that the functions below give.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// [`linear_ns`].
+    pub linear_ns: Option<f64>,
+    /// [`cramer_rao_ns`].
+    pub cramer_rao_ns: Option<f64>,
+}
+
+impl Limits {
+    /// Those of a run on `seed`.
+    #[must_use]
+    pub fn of(scenario: &Scenario, seed: u64) -> Limits {
+        Limits { linear_ns: linear_ns(scenario, seed).ok(), cramer_rao_ns: cramer_rao_ns(scenario, seed).ok() }
+    }
+
+    /// Those of one run on each of these seeds, computed once where all seeds have the same.
+    #[must_use]
+    pub fn of_each(scenario: &Scenario, seeds: &[u64]) -> Vec<Limits> {
+        match seeds {
+            [first, ..] if !are_drawn(scenario) => vec![Limits::of(scenario, *first); seeds.len()],
+            _ => seeds.par_iter().map(|seed| Limits::of(scenario, *seed)).collect(),
+        }
+    }
+}
+
+/// Whether the seed draws which links there are or which of them differ, so that each has limits of its own.
+#[must_use]
+pub fn are_drawn(scenario: &Scenario) -> bool {
+    scenario.cluster.topology == Topology::Overlay || scenario.edges.iter().any(|edge| edge.part > 0.0)
+}
 
 /// Standard deviation of the difference of two clocks that agree as well as a linear estimator can make them, ns,
 /// over all pairs of nodes that are judged. `seed` is that of the run, where the seed draws which links differ.

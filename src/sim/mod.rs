@@ -5,9 +5,10 @@
 //!
 //! In the order of causes: [`world`] time and its events; [`oscillator`], [`clock`], [`stamp`], [`card`], [`law`],
 //! [`link`] the physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the
-//! engine; [`scenario`], [`parts`], [`bounds`] what is written down, [`check`] whether it may be; [`score`],
-//! [`limit`] with the [`information`] of laws, [`run`], [`compare`], [`plot`] what comes out. [`replay`] stands apart:
-//! it feeds the recorded exchanges of a real node through the same pipeline.
+//! engine; [`scenario`], [`parts`], [`bounds`] what is written down, [`place`] where, [`check`] whether it may be;
+//! [`score`], [`limit`] with the [`information`] of laws, [`run`], [`compare`], [`plot`] and the [`line`] that a course
+//! follows, what comes out. [`replay`] stands apart: it feeds the recorded exchanges of a real node through the same
+//! pipeline.
 
 pub mod bounds;
 pub mod card;
@@ -21,10 +22,12 @@ pub mod information;
 pub mod law;
 pub mod liar;
 pub mod limit;
+pub mod line;
 pub mod link;
 pub mod node;
 pub mod oscillator;
 pub mod parts;
+pub mod place;
 pub mod plot;
 pub mod quantity;
 pub mod random;

@@ -14,6 +14,7 @@ use plotters::prelude::{
 };
 
 use super::cluster::Cluster;
+use super::line::Line;
 use super::scenario::Scenario;
 use super::score::Scorer;
 use super::world::TrueNs;
@@ -81,16 +82,10 @@ impl Trace {
             let all = self.samples.iter().zip(&self.means).map(|((t, ..), mean)| (*t, *mean));
             all.filter(|(_, mean)| !self.against_truth && mean.is_finite())
         };
-        let measured = || points().filter(|(t, _)| *t >= self.measured_from_s);
-        let count = measured().count() as f64;
-        let sums = measured().fold((0.0, 0.0), |(t, y), point| (t + point.0, y + point.1));
-        let (mean_t, mean_y) = (sums.0 / count, sums.1 / count);
-        let spread: f64 = measured().map(|(t, _)| (t - mean_t).powi(2)).sum();
-        if spread.is_nan() || spread <= 0.0 {
-            return Vec::new();
-        }
-        let rate = measured().map(|(t, y)| (t - mean_t) * (y - mean_y)).sum::<f64>() / spread;
-        points().map(|(t, y)| (t, y - mean_y - rate * (t - mean_t))).collect()
+        let mut line = Line::default();
+        let since = |t: f64| t - self.measured_from_s;
+        points().filter(|(t, _)| since(*t) >= 0.0).for_each(|(t, y)| line.add(since(t), y));
+        points().filter_map(|(t, y)| Some((t, y - line.at(since(t))?))).collect()
     }
 
     /// The distance of the two clocks furthest apart over time: s and ns, where there are two.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::cluster::Cluster;
-use super::limit::linear_ns;
+use super::limit::Limits;
 use super::plot::Trace;
 use super::random::{Purpose, Stream};
 use super::scenario::Scenario;
@@ -44,8 +44,13 @@ pub struct Report {
     pub bound_ns: Option<f64>,
     /// The linear limit of the scenario, ns; null where there is none, see `llts sim --explain`.
     pub limit_ns: Option<f64>,
-    /// Pairwise RMS over the limit.
+    /// Pairwise RMS over the linear limit.
     pub ratio: Option<f64>,
+    /// The Cramér-Rao bound of the scenario, which no estimator beats, ns; null where there is none, see
+    /// `llts sim --explain`.
+    pub cramer_rao_ns: Option<f64>,
+    /// Pairwise RMS over the Cramér-Rao bound.
+    pub cramer_rao_ratio: Option<f64>,
     /// Packets that a node sent a second.
     pub packets_per_node_s: f64,
     /// Worst 5 s of the undisturbed nodes after the first event over the worst 5 s of the same nodes where nothing
@@ -84,14 +89,28 @@ pub fn run(
     progress: &(dyn Fn() + Sync),
     trace: Option<&mut Trace>,
 ) -> Report {
+    run_against(Limits::of(scenario, seed), scenario, algorithm, seed, progress, trace)
+}
+
+/// The same where the limits of this scenario and seed are known already.
+#[must_use]
+pub fn run_against(
+    limits: Limits,
+    scenario: &Scenario,
+    algorithm: Algorithm,
+    seed: u64,
+    progress: &(dyn Fn() + Sync),
+    trace: Option<&mut Trace>,
+) -> Report {
     let (mut score, exchanges) = simulate(scenario, scenario, algorithm, seed, progress, trace);
     if scenario.bounds.disturbance.is_some() {
         let (control, _) = simulate(&scenario.without_events(), scenario, algorithm, seed, &|| (), None);
         let worst = score.undisturbed_worst_ns.zip(control.undisturbed_worst_ns);
         score.disturbance = worst.filter(|(_, quiet)| *quiet > 0.0).map(|(disturbed, quiet)| disturbed / quiet);
     }
-    let limit_ns = linear_ns(scenario, seed).ok();
-    score.ratio = score.pairwise_rms_ns.zip(limit_ns).map(|(rms, limit)| rms / limit);
+    let over = |limit_ns: Option<f64>| score.pairwise_rms_ns.zip(limit_ns).map(|(rms, limit)| rms / limit);
+    let cramer_rao_ratio = over(limits.cramer_rao_ns);
+    score.ratio = over(limits.linear_ns);
     let judged = match &scenario.bounds.algorithms {
         Some(names) => names.iter().any(|name| name == algorithm.as_str()),
         None => algorithm.as_str() == scenario.cluster.algorithm,
@@ -110,8 +129,10 @@ pub fn run(
         bound_violations: score.bound_violations,
         sigma_ratio: score.sigma_ratio,
         bound_ns: score.bound_ns,
-        limit_ns,
+        limit_ns: limits.linear_ns,
         ratio: score.ratio,
+        cramer_rao_ns: limits.cramer_rao_ns,
+        cramer_rao_ratio,
         packets_per_node_s: score.packets_per_node_s,
         disturbance: score.disturbance,
         rejoined_s: score.rejoined_s,
@@ -156,5 +177,7 @@ fn simulate(
 /// Runs the scenario under `algorithm` once for each seed, on all cores; reports come in the order of the seeds.
 #[must_use]
 pub fn run_all(scenario: &Scenario, algorithm: Algorithm, seeds: &[u64], progress: &(dyn Fn() + Sync)) -> Vec<Report> {
-    seeds.par_iter().map(|seed| run(scenario, algorithm, *seed, progress, None)).collect()
+    let limits = Limits::of_each(scenario, seeds);
+    let runs = seeds.par_iter().zip(limits);
+    runs.map(|(seed, limits)| run_against(limits, scenario, algorithm, *seed, progress, None)).collect()
 }

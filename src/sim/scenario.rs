@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::bounds::Bounds;
-use super::check::{check, line_of};
+use super::check::check;
 use super::fault::{Event, Liar};
 use super::law::{Law, Term};
 use super::parts::{ClockSpec, LimitsSpec, LinkSpec, OscillatorSpec, StampSpec};
+use super::place::{line_of, mistake_at};
 use super::quantity::Span;
 use super::random::Stream;
 use super::topology::Topology;
@@ -225,7 +226,8 @@ impl Scenario {
     /// What is wrong, in one sentence with the line and the key.
     pub fn parse(name: &str, text: &str) -> Result<Scenario, String> {
         let of_text = |error: toml::de::Error| {
-            let line = error.span().map_or(String::new(), |span| format!("line {}: ", line_of(text, span.start)));
+            let at = error.span().map(|span| mistake_at(text, span.start, error.message()));
+            let line = at.map_or(String::new(), |at| format!("line {}: ", line_of(text, at)));
             let says: Vec<&str> = error.message().lines().map(str::trim).collect();
             format!("scenario {name}: {line}{}", says.join(" "))
         };

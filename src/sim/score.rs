@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::cluster::Cluster;
 use super::fault::Event;
+use super::line::Line;
 use super::quantity::Span;
 use super::random::mix;
 use super::scenario::Scenario;
@@ -96,7 +97,7 @@ pub struct Scorer {
     bound_count: f64,
     violations: u64,
     raw_origins: Vec<i64>,
-    drift_windows: [Slope; 2],
+    drift_windows: [Window; 2],
     block: Block,
     worst_block: Option<f64>,
 }
@@ -112,34 +113,23 @@ struct Word {
     holds_over: bool,
 }
 
-/// A least-squares line.
-#[derive(Clone, Copy, Debug, Default)]
-struct Slope {
+/// The line that a course of errors, ns, follows in a span of time, ns.
+#[derive(Clone, Copy, Debug)]
+struct Window {
     from: TrueNs,
     until: TrueNs,
-    n: f64,
-    t: f64,
-    y: f64,
-    tt: f64,
-    ty: f64,
+    line: Line,
 }
 
-impl Slope {
+impl Window {
     fn over(from: TrueNs, until: TrueNs) -> Self {
-        Slope { from, until, ..Slope::default() }
+        Window { from, until, line: Line::default() }
     }
 
     fn add(&mut self, at: TrueNs, y: f64) {
         if (self.from..self.until).contains(&at) {
-            let t = (at - self.from) as f64;
-            (self.n, self.t, self.y) = (self.n + 1.0, self.t + t, self.y + y);
-            (self.tt, self.ty) = (self.tt + t * t, self.ty + t * y);
+            self.line.add((at - self.from) as f64, y);
         }
-    }
-
-    fn slope(&self) -> Option<f64> {
-        let spread = self.n * self.tt - self.t * self.t;
-        (self.n >= 2.0 && spread > 0.0).then(|| (self.n * self.ty - self.t * self.y) / spread)
     }
 }
 
@@ -195,7 +185,7 @@ impl Scorer {
             bound_count: 0.0,
             violations: 0,
             raw_origins: Vec::new(),
-            drift_windows: [Slope::over(drift_from, drift_from + window), Slope::over(end - window, end + 1)],
+            drift_windows: [Window::over(drift_from, drift_from + window), Window::over(end - window, end + 1)],
             block: Block::default(),
             worst_block: None,
         }
@@ -399,7 +389,7 @@ impl Scorer {
         });
         let rejoined_s = rejoined.fold(None, |worst: Option<f64>, s| Some(worst.map_or(s, |w| w.max(s))));
         let seconds = self.end as f64 * 1e-9;
-        let slopes = self.drift_windows.map(|window| window.slope());
+        let slopes = self.drift_windows.map(|window| window.line.slope());
         Score {
             pairwise_rms_ns: ratio(self.square_sum, self.square_count).map(f64::sqrt),
             pairwise_p99_ns: (!self.histogram.is_empty()).then(|| self.histogram.value_at_quantile(0.99) as f64 / 1e3),
@@ -487,12 +477,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slope_of_a_line_is_its_slope() {
-        let mut slope = Slope::over(1_000, 2_000);
+    fn a_window_takes_only_what_is_in_it() {
+        let mut window = Window::over(1_000, 2_000);
         for at in (0..3_000).step_by(10) {
-            slope.add(at, 7.0 - 2e-3 * at as f64);
+            window.add(at, if (1_000..2_000).contains(&at) { 7.0 - 2e-3 * at as f64 } else { 1e6 });
         }
-        assert!((slope.slope().unwrap() + 2e-3).abs() < 1e-12);
+        assert!((window.line.slope().unwrap() + 2e-3).abs() < 1e-12);
     }
 
     #[test]

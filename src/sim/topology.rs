@@ -1,11 +1,11 @@
 //! Who lists whom: the shapes of networks. Knows node numbers and nothing else.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::random::{Purpose, Stream};
 
 /// The shape of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Topology {
     /// Everybody lists everybody.
