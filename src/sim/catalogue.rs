@@ -124,6 +124,7 @@ catalogue![
     "352-too-far-at-start",
     "353-one-reference-of-ten",
     "354-card-read-one-sidedly",
+    "355-frequency-jumps-at-once",
     "401-liar-edge-4",
     "402-liars-edge-10",
     "403-liars-random-10",

@@ -37,6 +37,13 @@ const EARLY_COUNT: u32 = 4;
 const EARLY_COUNT_OTHER: u32 = 2;
 /// Exchanges from the first early one to the decision, unless both directions speak clearly before.
 const EARLY_SPAN: u32 = 16;
+/// A clock is on the move if of the exchanges that come too early one way this share comes too late the other way by
+/// the same, within this part of both together, and there are so many; and the newest by so many times as much as the
+/// first: else it is a step.
+const MOVING_SHARE: f64 = 0.75;
+const OPPOSITE: f32 = 0.15;
+const MOVING_COUNT: u32 = 3;
+const MOVING_GROWTH: f64 = 1.5;
 
 /// What has changed, in ns.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -225,6 +232,34 @@ impl Watch {
         if clear || span >= EARLY_SPAN { Change::of(moved) } else { None }
     }
 
+    /// A clock that has begun to move, and how many exchanges ago: what one direction comes too early the other comes
+    /// too late, by ever more, so that no one size fits and no queue either.
+    pub(super) fn moving(&self) -> Option<(Change, u32)> {
+        let early = self.early[0] | self.early[1];
+        if early.count_ones() < MOVING_COUNT {
+            return None;
+        }
+        let apart = |age: u32| {
+            let [forward, backward] = [0, 1].map(|d| self.newest(d, age + 1).last().unwrap_or(0.0));
+            let apart = forward - backward;
+            ((forward + backward).abs() < OPPOSITE * apart.abs()).then_some(f64::from(apart))
+        };
+        let opposite = || (0..u64::BITS).filter(|age| early >> age & 1 == 1 && apart(*age).is_some());
+        let age = opposite().last()? + 1;
+        let since = early & (u64::MAX >> (u64::BITS - age));
+        if opposite().count() < MOVING_COUNT as usize
+            || (opposite().count() as f64) < MOVING_SHARE * f64::from(since.count_ones())
+        {
+            return None;
+        }
+        let (newest, first) = (apart(0)?, apart(age - 1)?);
+        if age > self.seen || newest / first < MOVING_GROWTH {
+            return None;
+        }
+        let slope = newest / (f64::from(age) * self.interval_s);
+        Some((Change::Rate { variance: slope * slope }, age))
+    }
+
     /// The smallest of the newest `window` innovations and how surprising it is that none is smaller (minus the
     /// logarithm of its probability; 0 if it is within the noise anyway).
     fn late(&self, direction: usize, window: u32, mixture: &Mixture, sigma: f64) -> (f64, f64) {
@@ -341,6 +376,41 @@ mod tests {
     fn a_clock_step_is_seen_at_the_fourth_early_packet() {
         let change = watched(4, [900.0, -900.0], [false, true]).change(&quiet(), SIGMAS, true);
         assert_eq!(change, Some(Change::Clock { by: 900.0, variance: 900.0 * 900.0 / 4.0 }));
+    }
+
+    #[test]
+    fn a_clock_that_moves_ever_further_is_seen_at_the_third_exchange() {
+        let mut watch = Watch::new();
+        for _ in 0..512 {
+            watch.note([3.0, -2.0], [false; 2], 0.125);
+        }
+        for turn in 1..=3 {
+            assert_eq!(watch.moving(), None);
+            let by = 250.0 * f64::from(turn);
+            watch.note([by + 20.0, 20.0 - by], [false, true], 0.125);
+            assert_eq!(watch.change(&quiet(), SIGMAS, true), None, "it fits no step");
+        }
+        let Some((Change::Rate { variance }, 3)) = watch.moving() else { panic!("{:?}", watch.moving()) };
+        assert!((variance.sqrt() / 4_000.0 - 1.0).abs() < 0.15, "twice 2 ppm: {variance}");
+    }
+
+    #[test]
+    fn a_clock_that_has_stepped_is_not_on_the_move() {
+        let mut watch = watched(512, [3.0, -2.0], [false; 2]);
+        for turn in 1..=8 {
+            let noise = f64::from(turn % 3) * 40.0;
+            watch.note([900.0 + noise, noise - 900.0], [false, true], 0.125);
+            assert_eq!(watch.moving(), None);
+        }
+    }
+
+    #[test]
+    fn queues_one_way_are_no_clock_that_moves() {
+        let mut watch = watched(512, [3.0, -2.0], [false; 2]);
+        for turn in 1..=8 {
+            watch.note([400.0 * f64::from(turn), -200.0], [false, true], 0.125);
+            assert_eq!(watch.moving(), None);
+        }
     }
 
     #[test]

@@ -61,8 +61,11 @@ impl Track {
         for age in ages.into_iter().filter(|age| *age <= oldest) {
             let Some((track, evidence)) = self.relived(oldest, Some((found, age))) else { continue };
             if evidence < nothing {
-                // Not worth another look.
-                return None;
+                if happened.is_none() {
+                    // Not worth another look.
+                    return None;
+                }
+                break;
             }
             if evidence > most {
                 (happened, most) = (Some((track, found)), evidence);
@@ -203,9 +206,12 @@ impl Track {
         0.5 * (past.delays[0] + past.delays[1])
     }
 
-    /// A change of route that the models have followed instead of being surprised by it, and how many exchanges ago it
-    /// began: judged by what was expected before, not by what is expected now.
+    /// A change that may have been, and how many exchanges ago it began: a clock on the move, or a route that the models
+    /// have followed instead of being surprised by it, judged by what was expected before, not by what is expected now.
     pub(super) fn followed_change(&self) -> Option<(Change, u32)> {
+        if let Some(moving) = self.watch.moving() {
+            return Some(moving);
+        }
         if !self.watch.seen().is_multiple_of(FOLLOWED_EVERY) {
             return None;
         }
