@@ -245,7 +245,7 @@ impl Watch {
             ((forward + backward).abs() < OPPOSITE * apart.abs()).then_some(f64::from(apart))
         };
         let opposite = || (0..u64::BITS).filter(|age| early >> age & 1 == 1 && apart(*age).is_some());
-        let age = opposite().last()? + 1;
+        let age = opposite().next_back()? + 1;
         let since = early & (u64::MAX >> (u64::BITS - age));
         if opposite().count() < MOVING_COUNT as usize
             || (opposite().count() as f64) < MOVING_SHARE * f64::from(since.count_ones())

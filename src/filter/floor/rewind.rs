@@ -61,10 +61,8 @@ impl Track {
         for age in ages.into_iter().filter(|age| *age <= oldest) {
             let Some((track, evidence)) = self.relived(oldest, Some((found, age))) else { continue };
             if evidence < nothing {
-                if happened.is_none() {
-                    // Not worth another look.
-                    return None;
-                }
+                // If nothing was better before, it is not worth another look.
+                happened.as_ref()?;
                 break;
             }
             if evidence > most {
