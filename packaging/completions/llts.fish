@@ -211,8 +211,8 @@ complete -c llts -n "__fish_llts_using_subcommand sim" -l seeds -d 'Runs, each o
 complete -c llts -n "__fish_llts_using_subcommand sim" -l seed -d 'First seed; alone, the only one' -r
 complete -c llts -n "__fish_llts_using_subcommand sim" -l plot -d 'Draw the first run' -r -F
 complete -c llts -n "__fish_llts_using_subcommand sim" -l all -d 'Run every scenario that comes with the program, on all its seeds'
-complete -c llts -n "__fish_llts_using_subcommand sim" -l list -d 'List the scenarios that come with the program'
-complete -c llts -n "__fish_llts_using_subcommand sim" -l json -d 'One JSON object a run, one a line'
+complete -c llts -n "__fish_llts_using_subcommand sim" -l list -d 'List the scenarios that come with the program; with --json one object a scenario, one a line'
+complete -c llts -n "__fish_llts_using_subcommand sim" -l json -d 'One JSON object a run (or, with --list, a scenario), one a line'
 complete -c llts -n "__fish_llts_using_subcommand sim" -s h -l help -d 'Print help'
 complete -c llts -n "__fish_llts_using_subcommand saturn" -l listen-addr -d 'Where a master listens: :PORT for every interface, IP:PORT or NAME:PORT' -r
 complete -c llts -n "__fish_llts_using_subcommand saturn" -l master-addr -d 'Be a slave of this master: HOST:PORT; a name without a port is looked up as the SRV record _saturn._udp.NAME, else port 4123 [default: be the master]' -r
