@@ -204,8 +204,8 @@ impl Track {
         0.5 * (past.delays[0] + past.delays[1])
     }
 
-    /// A change that may have been, and how many exchanges ago it began: a clock on the move, or a route that the models
-    /// have followed instead of being surprised by it, judged by what was expected before, not by what is expected now.
+    /// A change that may have been, and how many exchanges ago it began: a clock on the move, or a route that the
+    /// models have followed instead of being surprised by it, judged by what was expected before, not by what is now.
     pub(super) fn followed_change(&self) -> Option<(Change, u32)> {
         if let Some(moving) = self.watch.moving() {
             return Some(moving);
