@@ -32,7 +32,7 @@ const START_NOISE_REACH: f64 = 10.0;
 /// Groups that hear little of each other may meet in great strides for so long, seconds; from then on somebody may be
 /// keeping them apart.
 const PATIENCE_S: f64 = 20.0;
-/// What lasts is told from what passes so many time constants of the edges' filters after that: it is averaged over 1.5.
+/// What lasts is told from what passes so many of the edges' time constants after that: it is averaged over 1.5.
 const SETTLED_MEMORIES: f64 = 4.0;
 /// And from here on in any case, seconds: groups that have few good links to one another meet sooner without.
 const SETTLED_S: f64 = 60.0;
