@@ -152,11 +152,16 @@ impl Consensus for Rce {
         // No liar is tolerated there, so none can drag by it what the anchor would not see.
         let lagging =
             if view.sparse && view.faults == 0 && view.own_counts && !starting { left_ns * 1e-9 } else { 0.0 };
-        let anchor = if view.faults > 0 { ANCHOR } else { ANCHOR_ALONE };
+        // Where each hears others, each has another mean to hold on to, and they part by as much as oscillators wander.
+        let anchor = match (view.faults > 0, view.sparse) {
+            (true, _) => ANCHOR,
+            (false, false) => ANCHOR_ALONE,
+            (false, true) => 0.0,
+        };
         let memory_s = view.drift_memory_s;
         let drag = drag(view);
         let gained = |drag: f64| self.gained_s + dt_s * (drag - self.gained_s / (GAINED * memory_s));
-        self.gained_s = drag.map_or(0.0, gained);
+        self.gained_s = drag.filter(|_| !view.sparse).map_or(0.0, gained);
         // A quarter of the gain makes a loop that is critically damped.
         let drag = drag.unwrap_or_default() + anchor / 4.0 * self.gained_s / memory_s;
         Verdict {
