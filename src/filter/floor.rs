@@ -288,7 +288,7 @@ impl Track {
             None
         };
         let mut found = change.map(|change| (change, self.watch.age(&change, self.mixture.stamp_ns()), true));
-        if found.is_none() && n > SETTLED_AFTER {
+        if found.is_none() && n > WATCHED_AFTER {
             found = self.followed_change().map(|(change, age)| (change, age, false));
         }
         let change = found.and_then(|(change, age, sure)| self.book(change, age, sure));

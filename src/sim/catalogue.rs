@@ -125,6 +125,7 @@ catalogue![
     "353-one-reference-of-ten",
     "354-card-read-one-sidedly",
     "355-frequency-jumps-at-once",
+    "356-frequency-jump-seldom",
     "401-liar-edge-4",
     "402-liars-edge-10",
     "403-liars-random-10",

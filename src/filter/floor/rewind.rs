@@ -7,7 +7,7 @@ use super::events::{Change, LATE_SIGMAS, LATE_SURPRISE, LATE_SURPRISE_OTHER, QUE
 use super::levels::Level;
 use super::model::{MODELS, Models, View};
 use super::past::{Cursor, Mark, Recent};
-use super::{Track, greatest};
+use super::{SETTLED_AFTER, Track, greatest};
 
 /// Windows in which a change is looked for that the models have followed, and how often, exchanges.
 const FOLLOWED_WINDOWS: [u32; 4] = [16, 32, 64, 128];
@@ -28,6 +28,8 @@ const RATE_GAIN: f64 = 3.0;
 /// ns/s.
 const RATE_AFTER: u32 = 8;
 const RATE_MAX: f64 = 1e5;
+/// Variance of the moment between two exchanges at which it did, for a rate of half its standard deviation.
+const BETWEEN: f64 = 1.0 / 48.0;
 /// Two floors that moved almost alike did so each by its own amount if that explains the exchanges better by this,
 /// nats.
 const APART_GAIN: f64 = 6.0;
@@ -100,7 +102,12 @@ impl Track {
     fn move_models(&mut self, change: &Change) {
         match *change {
             Change::Clock { by, variance } => self.models.step_offset(by, variance),
-            Change::Rate { variance } => self.models.unsettle_rate(variance),
+            Change::Rate { variance } => {
+                // It did so somewhere between two exchanges.
+                let between_s = self.watch.interval_s();
+                self.models.step_offset(0.0, BETWEEN * variance * between_s * between_s);
+                self.models.unsettle_rate(variance);
+            }
             Change::Floor { by, variance } => self.models.move_floor(by, variance),
             Change::Floors { forward, backward } => self.models.move_floors(forward, backward),
         }
@@ -209,6 +216,9 @@ impl Track {
     pub(super) fn followed_change(&self) -> Option<(Change, u32)> {
         if let Some(moving) = self.watch.moving() {
             return Some(moving);
+        }
+        if self.samples <= SETTLED_AFTER {
+            return None;
         }
         if !self.watch.seen().is_multiple_of(FOLLOWED_EVERY) {
             return None;
