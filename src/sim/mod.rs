@@ -7,8 +7,8 @@
 //! [`link`] the physics; [`node`] one daemon; [`topology`], [`fault`], [`liar`] what is done to many; [`cluster`] the
 //! engine; [`scenario`], [`parts`], [`bounds`] what is written down, [`place`] where, [`check`] whether it may be;
 //! [`score`], [`limit`] with the [`information`] of laws, [`run`], [`compare`], [`plot`] and the [`mod@line`] that a
-//! course follows, what comes out. [`replay`] stands apart: it feeds the recorded exchanges of a real node through the same
-//! pipeline.
+//! course follows, what comes out. [`replay`] stands apart: it feeds the recorded exchanges of a real node through the
+//! same pipeline.
 
 pub mod bounds;
 pub mod card;
