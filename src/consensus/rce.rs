@@ -123,7 +123,7 @@ impl Consensus for Rce {
             return Verdict::default();
         }
         let starting = view.elapsed_s < PATIENCE_S;
-        let settled = view.elapsed_s >= settled_s(view);
+        let settled = view.elapsed_s >= SETTLED_S || view.elapsed_s >= PATIENCE_S && view.elapsed_s >= settled_s(view);
         let round = Round { own_counts: view.own_counts, faults: view.faults, starting, settled, dt_s };
         let doubt = newcomers(view, starting);
         // A filtered edge is never worse than a single exchange. Fused as seen from where own V was when the others
@@ -181,7 +181,7 @@ impl Consensus for Rce {
 }
 
 /// When what lasts is told from what passes: after some memories of the edges, of which that of the slowest that an
-/// honest peer may have counts, and of all the bad ones where links differ.
+/// honest peer may have counts, and so that of the bad ones where links differ.
 fn settled_s(view: &View<'_>) -> f64 {
     let mut memories = [0.0; PEERS_MAX];
     let memories = &mut memories[..view.voices.len()];
@@ -190,7 +190,7 @@ fn settled_s(view: &View<'_>) -> f64 {
     }
     memories.sort_unstable_by(f64::total_cmp);
     let slowest_s = memories[memories.len().saturating_sub(1 + view.faults)];
-    SETTLED_S.min(PATIENCE_S + SETTLED_MEMORIES * slowest_s)
+    PATIENCE_S + SETTLED_MEMORIES * slowest_s
 }
 
 /// How many times its variance each voice is to be taken for: one that has come back counts little at first and grows

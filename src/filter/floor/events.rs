@@ -244,12 +244,14 @@ impl Watch {
             let apart = forward - backward;
             ((forward + backward).abs() < OPPOSITE * apart.abs()).then_some(f64::from(apart))
         };
-        let opposite = || (0..u64::BITS).filter(|age| early >> age & 1 == 1 && apart(*age).is_some());
-        let age = opposite().next_back()? + 1;
+        let ages = (0..u64::BITS).filter(|age| early >> age & 1 == 1 && apart(*age).is_some());
+        let opposite = ages.fold(0_u64, |bits, age| bits | 1 << age);
+        if opposite.count_ones() < MOVING_COUNT {
+            return None;
+        }
+        let age = u64::BITS - opposite.leading_zeros();
         let since = early & (u64::MAX >> (u64::BITS - age));
-        if opposite().count() < MOVING_COUNT as usize
-            || (opposite().count() as f64) < MOVING_SHARE * f64::from(since.count_ones())
-        {
+        if f64::from(opposite.count_ones()) < MOVING_SHARE * f64::from(since.count_ones()) {
             return None;
         }
         let (newest, first) = (apart(0)?, apart(age - 1)?);
