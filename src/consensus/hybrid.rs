@@ -140,8 +140,9 @@ struct Record {
     bias: f64,
     /// The last fusion that heard it.
     turn: u64,
-    /// Its distance from the middle of what was believed then.
+    /// Its distance from the middle of what was believed then, and its sigma.
     distance: f64,
+    sigma: f64,
     /// For how long it has agreed without a silence, seconds.
     agreed_s: f64,
     /// It has left at a stroke those with whom it agreed, and has not returned.
@@ -209,9 +210,16 @@ impl Hybrid {
         // Whoever hears well no more peers than may lie cannot tell whether they do, and what it hears badly guards it
         // anyway: by the rules for more it stood between two groups for good.
         let good = inputs.iter().filter(|input| input.sigma <= WITNESS * typical).count();
-        let fused = match good > faults {
-            true => self.fuse_faulty(values, Round { faults, ..round }, typical),
-            false => weighted_mean(values, None),
+        let fused = if good > faults {
+            self.fuse_faulty(values, Round { faults, ..round }, typical)
+        } else {
+            // But for lies so blatant that even the bad edges see them.
+            if !round.starting {
+                let belief = Belief::of(values, faults, self.gates.reach, |v| v.value);
+                let witnesses = values.len() - faults;
+                drop_beyond(values, belief, self.gates.far, SEES, faults, witnesses);
+            }
+            weighted_mean(values, None)
         };
         Fused { value: fused.value.clamp(low, high), ..fused }
     }
@@ -220,16 +228,20 @@ impl Hybrid {
         let Round { faults, dt_s, .. } = round;
         let witnesses = values.len() - faults;
         let mut parted = false;
-        // 0. Who has agreed for long and leaves at a stroke is the one who moved.
-        let (low, high) = believed(values, faults, self.gates.reach, |v| v.value);
+        let reach = self.gates.reach;
+        let mut belief = Belief::of(values, faults, reach, |v| v.value);
         let calm_s = std::mem::take(&mut self.calm_s);
-        let gone = self.drop_who_left(values, (low + high) / 2.0, faults, calm_s, dt_s);
+        // 0. Who has agreed for long and leaves at a stroke is the one who moved.
+        let centre = belief.middle(values, typical, reach, |v| v.value);
+        let gone = self.drop_who_left(values, centre, faults, calm_s, dt_s);
         let budget = faults - gone;
-        let (low, high) = if gone == 0 { (low, high) } else { believed(values, budget, self.gates.reach, |v| v.value) };
+        if gone > 0 {
+            belief = Belief::of(values, budget, reach, |v| v.value);
+        }
         // 1. A blatant lie uses up the fault budget.
         // At the start edges are known unequally well, and clocks that meet are far from each other.
         let sees = if round.starting { self.gates.far / WITNESS } else { SEES };
-        let far = match drop_beyond(values, (low + high) / 2.0, self.gates.far, sees, budget, witnesses) {
+        let far = match drop_beyond(values, belief, self.gates.far, sees, budget, witnesses) {
             Dropped::Count(count) => count,
             // The trimmed mean, which the caller makes of it, lets two groups that hear little of each other meet.
             Dropped::Unwitnessed if round.starting => return Fused { parted: true, ..weighted_mean(values, None) },
@@ -241,15 +253,16 @@ impl Hybrid {
         let left = budget - far;
 
         // 2. Disagreement beyond noise: the midpoint of what is left after trimming, which halves it each round.
-        let (low, high) = believed(values, left, self.gates.reach, |v| v.value);
-        let centre = (low + high) / 2.0;
+        let belief = Belief::of(values, left, reach, |v| v.value);
+        let Belief { low, high } = belief;
+        let centre = belief.middle(values, typical, reach, |v| v.value);
         if left > 0 && low > high {
             return Fused { value: centre, sigma: typical, rejected: rejected(values), parted };
         }
 
         // 3. Agreement: whoever still stands out is dropped, if they are few enough to be the liars.
         let centre = weighted_mean(values, Some((centre, self.gates.clip))).value.clamp(low.min(high), high.max(low));
-        if let Dropped::Unwitnessed = drop_beyond(values, centre, self.gates.drop, SEES, left, witnesses) {
+        if let Dropped::Unwitnessed = drop_beyond(values, Belief::at(centre), self.gates.drop, SEES, left, witnesses) {
             if round.starting {
                 return Fused { parted: true, ..weighted_mean(values, None) };
             }
@@ -270,9 +283,9 @@ impl Hybrid {
             return Fused { parted, ..together };
         }
         // From the middle of what is believed, not the median: where most edges are bad, the median is one of theirs.
-        let part = |reach: f64, part: fn(&Value) -> f64| {
-            let (low, high) = believed(values, left, self.gates.reach, part);
-            clipped_mean(values, reach, f64::midpoint(low, high), part)
+        let part = |clip: f64, part: fn(&Value) -> f64| {
+            let start = Belief::of(values, left, reach, part).middle(values, typical, reach, part);
+            clipped_mean(values, clip, start, part)
         };
         let lasting = part(self.gates.lasting, |v| v.steady);
         let passing = part(self.gates.passing, |v| v.value - v.steady);
@@ -297,12 +310,14 @@ impl Hybrid {
             } else if distance.abs() <= gate {
                 record.agreed_s += dt_s;
             } else {
-                let stroke = (distance - record.distance).abs() > STROKE * value.sigma;
+                // One exchange may be worth more than all before it, and moves the value by what was not known of it.
+                let stroke = (distance - record.distance).abs() > STROKE * value.sigma.max(record.sigma);
                 record.left = agreed && stroke;
                 record.agreed_s = if record.left { record.agreed_s } else { 0.0 };
             }
             record.turn = self.turn;
             record.distance = distance;
+            record.sigma = value.sigma;
         }
         let records = &self.records;
         let left = |v: &Value| v.kept && v.input != SELF && records[v.slot].left;
@@ -359,22 +374,76 @@ fn sure(inputs: &[Input], faults: usize) -> f64 {
     honest * (good.max(f64::MIN_POSITIVE) / honest).powf(octaves.min(1.0))
 }
 
-/// Of the intervals `part` plus and minus `reach` sigmas: the lower end that all but `faults` lie below, and the
-/// upper end that all but `faults` lie above. Lower beyond upper: more than `faults` believe above more than `faults`,
-/// and some of both are honest. For values that are equally sure these are the trimmed ends, reach sigmas inwards.
-fn believed(values: &[Value], faults: usize, reach: f64, part: impl Fn(&Value) -> f64) -> (f64, f64) {
-    let mut ends = [0.0; VALUES_MAX];
-    let mut end = |side: f64| {
-        let mut count = 0;
-        for value in values.iter().filter(|v| v.kept) {
-            ends[count] = side * part(value) - reach * value.doubt;
-            count += 1;
+/// Where the honest values lie, as far as these values tell. Of the intervals around each value in which it believes:
+/// the lower end that all but the faulty lie below, and the upper end that all but the faulty lie above. Lower beyond
+/// upper: more than may lie believe above more than may lie, and some of both are honest.
+#[derive(Clone, Copy)]
+struct Belief {
+    low: f64,
+    high: f64,
+}
+
+impl Belief {
+    /// Of the intervals `part` plus and minus `reach` sigmas. For values that are equally sure these are the trimmed
+    /// ends, reach sigmas inwards.
+    fn of(values: &[Value], faults: usize, reach: f64, part: impl Fn(&Value) -> f64) -> Self {
+        let mut ends = [0.0; VALUES_MAX];
+        let mut end = |side: f64| {
+            let mut count = 0;
+            for value in values.iter().filter(|v| v.kept) {
+                ends[count] = side * part(value) - reach * value.doubt;
+                count += 1;
+            }
+            let ends = &mut ends[..count];
+            ends.sort_unstable_by(|a, b| b.total_cmp(a));
+            side * ends[faults.min(count - 1)]
+        };
+        Belief { low: end(1.0), high: end(-1.0) }
+    }
+
+    /// That they lie there and nowhere else.
+    fn at(centre: f64) -> Self {
+        Belief { low: centre, high: centre }
+    }
+
+    /// How far `value` lies from where the honest values lie: from the interval, or from its middle if its ends have
+    /// passed each other.
+    fn beyond(&self, value: f64) -> f64 {
+        let (low, high) = if self.low <= self.high { (self.low, self.high) } else { (self.mid(), self.mid()) };
+        (low - value).max(value - high).max(0.0)
+    }
+
+    fn mid(&self) -> f64 {
+        f64::midpoint(self.low, self.high)
+    }
+
+    /// Its middle; where it is wider than `typical` values leave it, since the ends are those of bad edges, no further
+    /// from what most of the good ones say than typical values would leave open. Three liars of ten on one side of
+    /// three good edges made the middle of four bad ones the centre, thousands of the good ones' sigmas off, and all
+    /// that was good stood out.
+    fn middle(&self, values: &[Value], typical: f64, reach: f64, part: impl Fn(&Value) -> f64) -> f64 {
+        let open = reach * typical;
+        if self.high - self.low <= 2.0 * open {
+            return self.mid();
         }
-        let ends = &mut ends[..count];
-        ends.sort_unstable_by(|a, b| b.total_cmp(a));
-        side * ends[faults.min(count - 1)]
-    };
-    (end(1.0), end(-1.0))
+        let most = weighted_median(values, part).clamp(self.low, self.high);
+        self.mid().clamp(most - open, most + open)
+    }
+}
+
+/// The middle of the values' `part` by weight, of which nobody has more than one who is as sure as an honest one.
+fn weighted_median(values: &[Value], part: impl Fn(&Value) -> f64) -> f64 {
+    let kept = || values.iter().filter(|v| v.kept).map(|v| (part(v), v.weight.min(1.0)));
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for (value, _) in kept() {
+        let side = |of: fn(f64, f64) -> bool| kept().filter(|(v, _)| of(*v, value)).map(|(_, w)| w).sum::<f64>();
+        let (below, above) = (side(|v, value| v < value), side(|v, value| v > value));
+        let equals = side(|v, value| v == value);
+        if below <= above + equals && above <= below + equals {
+            (low, high) = (low.min(value), high.max(value));
+        }
+    }
+    f64::midpoint(low, high)
 }
 
 /// Lowest and highest that an honest value can be: the `faults` lowest and the `faults` highest are the liars', for all
@@ -403,14 +472,21 @@ enum Dropped {
     Unwitnessed,
 }
 
-/// Drops what lies further than `reach` sigmas from `centre`, if that is at most `budget` values and `witnesses` others
-/// see that it is not so.
+/// Drops what lies further than `reach` sigmas from the `belief`, if that is at most `budget` values and `witnesses`
+/// others see that it is not so.
 ///
 /// Without witnesses two honest groups part for good where links differ: each hears few of the other group well enough
 /// to tell, takes them for the liars, and is taken for liars by them. As many witnesses as there are honest nodes:
 /// then any two nodes that drop have an honest witness in common, and liars cannot lend a voice to both sides.
-fn drop_beyond(values: &mut [Value], centre: f64, reach: f64, sees: f64, budget: usize, witnesses: usize) -> Dropped {
-    drop_seen(values, |v| v.kept && (v.value - centre).abs() > reach * v.sigma, centre, sees, budget, witnesses)
+fn drop_beyond(
+    values: &mut [Value],
+    belief: Belief,
+    reach: f64,
+    sees: f64,
+    budget: usize,
+    witnesses: usize,
+) -> Dropped {
+    drop_seen(values, |v| v.kept && belief.beyond(v.value) > reach * v.sigma, belief.mid(), sees, budget, witnesses)
 }
 
 /// Drops those that are `out`, if that is at most `budget` values and `witnesses` others are nearer to the `centre`
@@ -576,6 +652,52 @@ mod tests {
         assert_eq!(say(100.0), 0b1000);
         assert_eq!(say(2.0), 0b1000, "not back yet");
         assert_eq!((say(0.2), say(100.0)), (0, 0b1000), "it returns, and leaves again");
+    }
+
+    #[test]
+    fn an_exchange_worth_more_than_all_before_it_is_no_stroke() {
+        let mut hybrid = Hybrid::new(GATES_RCE, 4);
+        let mut say = |value: f64, sigma: f64| {
+            let mut inputs = inputs(&[0.1, -0.1, 0.2, value], 1.0);
+            inputs[3].sigma = sigma;
+            hybrid.fuse(&inputs, round(1)).rejected
+        };
+        (0..200).for_each(|_| assert_eq!(say(0.0, 4.0), 0));
+        assert_eq!(say(5.0, 1.0), 0, "it was known to 4");
+        (0..200).for_each(|_| assert_eq!(say(0.0, 1.0), 0));
+        assert_eq!(say(5.0, 1.0), 0b1000, "it was known to 1");
+    }
+
+    /// Ten nodes, three liars that say `lie`: this one hears two of them and `good` others well, the rest badly.
+    fn among_bad_edges(good: usize, lie: f64) -> Vec<Input> {
+        let honest = (0..6).map(|slot| {
+            let sigma = if slot < good { 1.0 } else { 100.0 };
+            let value = [0.3, -0.4, 150.0, -60.0, 220.0, 80.0][slot];
+            Input { slot, value, steady: value, sigma }
+        });
+        let liars = (6..9).map(|slot| {
+            let sigma = if slot < 8 && good > 1 { 1.0 } else { 100.0 };
+            Input { slot, value: lie, steady: lie, sigma }
+        });
+        honest.chain(liars).collect()
+    }
+
+    #[test]
+    fn liars_on_one_side_do_not_make_bad_edges_the_middle_from_which_the_good_stand_out() {
+        for lie in [-1e6, 1e6, 1e5, -1e4] {
+            let fused = Hybrid::new(GATES_RCE, 9).fuse(&among_bad_edges(2, lie), round(3));
+            assert_eq!((fused.rejected, fused.parted), (0b1_1100_0000, false), "{lie}: {fused:?}");
+            assert!(fused.value.abs() < 1.0, "{lie}: {fused:?}");
+        }
+    }
+
+    #[test]
+    fn who_hears_one_peer_well_is_not_led_by_lies_that_even_bad_edges_see() {
+        for lie in [-1e6, 1e6, 1e5, -1e4] {
+            let fused = Hybrid::new(GATES_RCE, 9).fuse(&among_bad_edges(1, lie), round(3));
+            assert_eq!(fused.rejected, 0b1_1100_0000, "{lie}: {fused:?}");
+            assert!(fused.value.abs() < 1.0, "{lie}: {fused:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,9 @@ use std::mem::offset_of;
 mod boosted;
 mod duo;
 mod events;
+mod grain;
 mod halves;
+mod haste;
 mod levels;
 mod mixture;
 mod model;
@@ -26,7 +28,9 @@ mod special;
 
 use boosted::{Boosted, Site};
 use events::{Change, EARLY_SIGMAS, Watch};
+use grain::Grain;
 use halves::Halves;
+use haste::Haste;
 use levels::Levels;
 use mixture::{FLAT_MAX, Mixture, gain};
 use model::{Innovation, MODELS, Models, Six, View};
@@ -98,42 +102,6 @@ const BOOST_MAX: f64 = 32_768.0;
 /// Exchanges of a weaker class in a row after which that class is all there is.
 const WEAKER_MAX: u32 = 16;
 
-/// The steps in which each node's stamps come: the greatest common divisor of all seen, ns.
-#[derive(Clone, Copy, Debug, Default)]
-struct Grain {
-    local: u64,
-    remote: u64,
-}
-
-impl Grain {
-    fn observe(&mut self, exchange: &Exchange) {
-        for stamp in [exchange.local_sent, exchange.local_received] {
-            self.local = common_divisor(self.local, stamp.nanos().unsigned_abs());
-        }
-        for stamp in [exchange.remote_sent, exchange.remote_received] {
-            self.remote = common_divisor(self.remote, stamp.nanos().unsigned_abs());
-        }
-    }
-
-    /// Variance of one apparent delay by rounding alone, ns². Steps of more than a millisecond are not believed: after
-    /// the first few exchanges they are chance.
-    fn variance(&self) -> f64 {
-        let square = |grain: u64| if grain > 1_000_000 { 0.0 } else { (grain * grain) as f64 };
-        (square(self.local) + square(self.remote)) / 12.0
-    }
-}
-
-fn common_divisor(mut a: u64, mut b: u64) -> u64 {
-    // The usual case: some odd stamp has been seen, and nothing is left to find.
-    if a == 1 {
-        return 1;
-    }
-    while a != 0 {
-        (a, b) = (b % a, a);
-    }
-    b
-}
-
 /// The weighted mean of the models.
 #[derive(Clone, Copy, Debug)]
 struct Mixed {
@@ -167,6 +135,7 @@ struct Track {
     information: f64,
     /// True while exchanges of the past are gone through again.
     reliving: bool,
+    haste: Haste,
     levels: Levels,
     halves: Halves,
     watch: Watch,
@@ -195,6 +164,7 @@ impl Track {
             watch: Watch::new(),
             history: History::new(),
             reliving: false,
+            haste: Haste::new(),
             levels: Levels::new(),
             halves: Halves::new(),
             boosted: Boosted::of(models.view(0)),
@@ -215,6 +185,7 @@ impl Track {
     fn agree(&mut self, pair: &Pair) {
         // Both stand in what a peer says of itself: anything may come.
         let wander = if pair.wander.is_nan() { WANDER_PRIOR } else { pair.wander.clamp(WANDER_MIN, WANDER_MAX) };
+        let wander = if self.haste.lags() { wander.max(BANK[AGILE] * self.haste.factor()) } else { wander };
         self.q = wander * WANDER_SCALE;
         self.boost = if pair.alive.is_nan() { 1.0 } else { (pair.alive / 2.0).clamp(1.0, BOOST_MAX) };
     }
@@ -230,7 +201,7 @@ impl Track {
         self.mixture.know_grain(self.grain.variance());
         let temper = ((f64::from(n) + TEMPER_START) / TEMPER_SPAN).min(1.0);
         let mixture = &self.mixture;
-        self.models.predict(elapsed_s, Six::of(&BANK) * WANDER_SCALE);
+        self.models.predict(elapsed_s, self.bank() * WANDER_SCALE);
         let before = self.model(self.best);
         let half = 0.5 * (delays[0] + delays[1]);
         let own_var = half * half / 3.0;
@@ -246,6 +217,7 @@ impl Track {
         let expected = self.models.expected(delays);
         let (expected_best, expected_agile) = (self.alone(&expected, self.best), self.alone(&expected, AGILE));
 
+        let agile_ns = self.model(AGILE).p_offset.sqrt();
         let taken = self.models.take(delays, &expected, initiator, mixture, temper);
         let [first, second] = taken.likelihoods;
         if n > SCORED_AFTER {
@@ -260,12 +232,15 @@ impl Track {
         let best = self.model(self.best);
         let site = (!flat).then(|| Site::between((before.offset, before.p_offset), (best.offset, best.p_offset)));
         let scaled = expected_best.map(|(nu, sigma)| (nu / sigma, sigma));
-        self.mixture.learn(scaled, n);
+        let lags = self.haste.lags();
+        self.mixture.learn(scaled, n, lags);
         // What the best model lets the clock wander from one exchange to the next is more than the stamps' error: then
         // it may be the stamps' error just as well, and the models are judged each by its own idea of it.
         let wandered_var = BANK[self.best] * WANDER_SCALE * elapsed_s.powi(3) / 3.0;
         if wandered_var > self.mixture.stamp_var() {
-            self.models.learn_stamps(&taken, gain(n), self.mixture.stamp_ns_least());
+            if !lags {
+                self.models.learn_stamps(&taken, gain(n), self.mixture.stamp_ns_least());
+            }
             self.models.know_stamp(self.best, &self.mixture);
         } else {
             self.models.share_stamp(&self.mixture);
@@ -274,6 +249,7 @@ impl Track {
             return None;
         }
 
+        self.haste.note(expected_agile.map(|(nu, _)| nu), agile_ns, self.best == AGILE && n > BELIEVED_AFTER);
         let early = |d: usize| -> bool {
             let too_early = |(nu, sigma): (f64, f64)| nu < -EARLY_SIGMAS * sigma;
             n > WATCHED_AFTER && too_early(expected_best[d]) && too_early(expected_agile[d])
@@ -301,6 +277,15 @@ impl Track {
         }
         self.boost_along(elapsed_s, site, change.is_some());
         change
+    }
+
+    /// The models' process noise, q of the pair in 1/s.
+    fn bank(&self) -> Six {
+        let mut bank = Six::of(&BANK);
+        if self.haste.lags() {
+            bank.set(AGILE, BANK[AGILE] * self.haste.factor());
+        }
+        bank
     }
 
     fn model(&self, index: usize) -> View {

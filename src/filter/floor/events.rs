@@ -316,7 +316,7 @@ mod tests {
         let mut mixture = Mixture::new(2_000.0);
         for n in 0..2_000_u32 {
             let z = f64::from(n % 7) * 0.6 - 1.8;
-            mixture.learn([(z, 100.0), (-z, 100.0)], n);
+            mixture.learn([(z, 100.0), (-z, 100.0)], n, false);
         }
         mixture
     }

@@ -281,8 +281,9 @@ impl Mixture {
     /// Learns from both directions' innovations `(z, sigma)` of the `n`th exchange. Weights move towards the parts'
     /// shares in the explanation, first alike in both directions, later apart (asymmetric queueing needs that). The
     /// stamps' error moves by the natural gradient of the likelihood: plain expectation-maximisation stalls, since the
-    /// smallest exponential parts explain a blurred floor almost as well.
-    pub(super) fn learn(&mut self, innovations: [(f64, f64); 2], n: u32) {
+    /// smallest exponential parts explain a blurred floor almost as well. While the models lag it learns nothing of it:
+    /// a lag is no noise.
+    pub(super) fn learn(&mut self, innovations: [(f64, f64); 2], n: u32, lags: bool) {
         let [forward, backward] = innovations;
         let lessons = self.lessons(Pack::of(&[forward.0, backward.0]), Pack::of(&[forward.1, backward.1]));
         let gain = gain(n);
@@ -300,6 +301,9 @@ impl Mixture {
             [false, true] => self.learn_one(1, &lessons, gain),
             [false, false] => return,
         };
+        if lags {
+            return self.settle();
+        }
         self.information += gain * (score * score - self.information);
         let step = (gain * score / (self.information + INFORMATION_MIN)).clamp(-STAMP_STEP, STAMP_STEP);
         self.stamp_ns *= exp(0.5 * step);
