@@ -45,6 +45,8 @@ const APART_FROM: f64 = 4.0;
 const VALUES_MAX: usize = PEERS_MAX + 1;
 /// A witness's own sigma may be this many times as large as that of what it speaks against.
 const WITNESS: f64 = 2.0;
+/// Where more stand out than may lie, who does so by this much more is looked for.
+const FURTHER: f64 = 4.0;
 /// A value speaks against another if it is nearer to the middle by so many of its own sigmas.
 const SEES: f64 = 3.0;
 /// And by so many against one that has left at a stroke, of which it is known where it was.
@@ -231,16 +233,22 @@ impl Hybrid {
         let reach = self.gates.reach;
         let mut belief = Belief::of(values, faults, reach, |v| v.value);
         let calm_s = std::mem::take(&mut self.calm_s);
-        // 0. Who has agreed for long and leaves at a stroke is the one who moved.
+        // At the start edges are known unequally well, and clocks that meet are far from each other.
+        let sees = if round.starting { self.gates.far / WITNESS } else { SEES };
+        // 0. What everybody sees first: an honest peer taken for one that has moved would use up what is for liars.
+        let mut budget = faults;
+        if let Dropped::Count(count @ 1..) = drop_beyond(values, belief, self.gates.far, sees, budget, witnesses) {
+            budget -= count;
+            belief = Belief::of(values, budget, reach, |v| v.value);
+        }
+        // Who has agreed for long and leaves at a stroke is the one who moved.
         let centre = belief.middle(values, typical, reach, |v| v.value);
-        let gone = self.drop_who_left(values, centre, faults, calm_s, dt_s);
-        let budget = faults - gone;
+        let gone = self.drop_who_left(values, centre, Round { faults, ..round }, budget, calm_s);
         if gone > 0 {
+            budget -= gone;
             belief = Belief::of(values, budget, reach, |v| v.value);
         }
         // 1. A blatant lie uses up the fault budget.
-        // At the start edges are known unequally well, and clocks that meet are far from each other.
-        let sees = if round.starting { self.gates.far / WITNESS } else { SEES };
         let far = match drop_beyond(values, belief, self.gates.far, sees, budget, witnesses) {
             Dropped::Count(count) => count,
             // The trimmed mean, which the caller makes of it, lets two groups that hear little of each other meet.
@@ -296,7 +304,14 @@ impl Hybrid {
     /// cannot be told from where they are, but those that stayed together while one jumped did not: f others and self
     /// are witnesses enough. Two honest groups do not part like that: what pulls them apart acts by fractions of a
     /// sigma at a time, and who has come back has not yet agreed.
-    fn drop_who_left(&mut self, values: &mut [Value], centre: f64, faults: usize, calm_s: f64, dt_s: f64) -> usize {
+    fn drop_who_left(
+        &mut self,
+        values: &mut [Value],
+        centre: f64,
+        Round { faults, dt_s, .. }: Round,
+        budget: usize,
+        calm_s: f64,
+    ) -> usize {
         for value in values.iter().filter(|v| v.input != SELF) {
             let gate = STANDS_OUT * value.sigma;
             let distance = value.value - centre;
@@ -321,7 +336,7 @@ impl Hybrid {
         }
         let records = &self.records;
         let left = |v: &Value| v.kept && v.input != SELF && records[v.slot].left;
-        match drop_seen(values, left, centre, SEES_LEAVE, faults, faults + 1) {
+        match drop_seen(values, left, centre, SEES_LEAVE, budget, faults + 1) {
             Dropped::Count(count) => count,
             Dropped::Unwitnessed => 0,
         }
@@ -475,6 +490,9 @@ enum Dropped {
 /// Drops what lies further than `reach` sigmas from the `belief`, if that is at most `budget` values and `witnesses`
 /// others see that it is not so.
 ///
+/// If that is more than `budget`, the furthest of them, by steps of the reach: liars and the honest of another group may
+/// both stand out, and while nobody is dropped the groups stay apart.
+///
 /// Without witnesses two honest groups part for good where links differ: each hears few of the other group well enough
 /// to tell, takes them for the liars, and is taken for liars by them. As many witnesses as there are honest nodes:
 /// then any two nodes that drop have an honest witness in common, and liars cannot lend a voice to both sides.
@@ -486,7 +504,16 @@ fn drop_beyond(
     budget: usize,
     witnesses: usize,
 ) -> Dropped {
-    drop_seen(values, |v| v.kept && belief.beyond(v.value) > reach * v.sigma, belief.mid(), sees, budget, witnesses)
+    let out = |v: &Value, reach: f64| v.kept && belief.beyond(v.value) > reach * v.sigma;
+    let count = |values: &[Value], reach: f64| values.iter().filter(|v| out(v, reach)).count();
+    let mut most = reach;
+    while count(values, most) > budget {
+        most *= FURTHER;
+    }
+    match drop_seen(values, |v| out(v, most), belief.mid(), sees, budget, witnesses) {
+        Dropped::Unwitnessed if most > reach => Dropped::Count(0),
+        dropped => dropped,
+    }
 }
 
 /// Drops those that are `out`, if that is at most `budget` values and `witnesses` others are nearer to the `centre`
@@ -666,6 +693,31 @@ mod tests {
         assert_eq!(say(5.0, 1.0), 0, "it was known to 4");
         (0..200).for_each(|_| assert_eq!(say(0.0, 1.0), 0));
         assert_eq!(say(5.0, 1.0), 0b1000, "it was known to 1");
+    }
+
+    #[test]
+    fn an_honest_peer_that_moved_does_not_use_up_what_is_for_blatant_lies() {
+        let mut hybrid = Hybrid::new(GATES_RCE, 9);
+        let mut say = |moved: f64, lie: f64| {
+            let values = [0.1, -0.2, 0.3, -0.1, 0.2, moved, lie, lie, lie];
+            hybrid.fuse(&inputs(&values, 1.0), round(3))
+        };
+        (0..200).for_each(|_| assert_eq!(say(0.0, 0.1).rejected, 0));
+        assert_eq!(say(5.0, 0.1).rejected, 0b10_0000, "it left");
+        assert_eq!(say(5.0, 1e6).rejected, 0b1_1100_0000, "the liars first");
+    }
+
+    #[test]
+    fn groups_that_liars_have_parted_meet_although_strangers_and_liars_both_stand_out() {
+        let good = |slot: usize, value: f64| Input { slot, value, steady: value, sigma: 1.0 };
+        let bad = |slot: usize, value: f64| Input { sigma: 600.0, ..good(slot, value) };
+        let own = [good(0, 0.3), good(1, -0.4), good(2, 0.1)];
+        let strangers = [good(3, -3_400.0), bad(4, -5_100.0), bad(5, -3_200.0)];
+        let liars = [good(6, 124_000.0), good(7, 124_000.0), bad(8, 124_000.0)];
+        let said: Vec<Input> = own.into_iter().chain(strangers).chain(liars).collect();
+        let fused = Hybrid::new(GATES_RCE, 9).fuse(&said, round(3));
+        assert_eq!(fused.rejected & 0b1100_0000, 0b1100_0000, "{fused:?}");
+        assert!(fused.value < -100.0, "{fused:?}");
     }
 
     /// Ten nodes, three liars that say `lie`: this one hears two of them and `good` others well, the rest badly.

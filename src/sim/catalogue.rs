@@ -202,6 +202,8 @@ catalogue![
     "472-third-slow-edge-50ns-10",
     "473-third-slow-by-chance-two-faced-10",
     "474-lan-two-faced-early-10",
+    "475-third-slow-two-faced-at-once-10",
+    "476-lan-two-faced-at-once-10",
     "490-median-split",
     "501-one-way",
     "502-wrong-key",
