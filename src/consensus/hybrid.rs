@@ -505,14 +505,15 @@ fn drop_beyond(
     witnesses: usize,
 ) -> Dropped {
     let out = |v: &Value, reach: f64| v.kept && belief.beyond(v.value) > reach * v.sigma;
-    let count = |values: &[Value], reach: f64| values.iter().filter(|v| out(v, reach)).count();
     let mut most = reach;
-    while count(values, most) > budget {
+    loop {
+        if values.iter().filter(|v| out(v, most)).count() <= budget {
+            match drop_seen(values, |v| out(v, most), belief.mid(), sees, budget, witnesses) {
+                Dropped::Unwitnessed if most > reach => {}
+                dropped => return dropped,
+            }
+        }
         most *= FURTHER;
-    }
-    match drop_seen(values, |v| out(v, most), belief.mid(), sees, budget, witnesses) {
-        Dropped::Unwitnessed if most > reach => Dropped::Count(0),
-        dropped => dropped,
     }
 }
 
