@@ -30,7 +30,7 @@ use boosted::{Boosted, Site};
 use events::{Change, EARLY_SIGMAS, Watch};
 use grain::Grain;
 use halves::Halves;
-use haste::Haste;
+use haste::{Haste, LAG_STAMPS};
 use levels::Levels;
 use mixture::{FLAT_MAX, Mixture, gain};
 use model::{Innovation, MODELS, Models, Six, View};
@@ -217,7 +217,7 @@ impl Track {
         let expected = self.models.expected(delays);
         let (expected_best, expected_agile) = (self.alone(&expected, self.best), self.alone(&expected, AGILE));
 
-        let agile_ns = self.model(AGILE).p_offset.sqrt();
+        let (agile_ns, stamp_ns) = (self.model(AGILE).p_offset.sqrt(), self.models.stamp(AGILE).0);
         let taken = self.models.take(delays, &expected, initiator, mixture, temper);
         let [first, second] = taken.likelihoods;
         if n > SCORED_AFTER {
@@ -249,7 +249,8 @@ impl Track {
             return None;
         }
 
-        self.haste.note(expected_agile.map(|(nu, _)| nu), agile_ns, self.best == AGILE && n > BELIEVED_AFTER);
+        let lag_ns = agile_ns.max(LAG_STAMPS * stamp_ns);
+        self.haste.note(expected_agile.map(|(nu, _)| nu), lag_ns, self.best == AGILE && n > BELIEVED_AFTER);
         let early = |d: usize| -> bool {
             let too_early = |(nu, sigma): (f64, f64)| nu < -EARLY_SIGMAS * sigma;
             n > WATCHED_AFTER && too_early(expected_best[d]) && too_early(expected_agile[d])

@@ -6,6 +6,9 @@
 
 /// How much faster than the bank's most agile model oscillators may change, as a factor of its q: 300 ppb a second.
 const FACTOR_MAX: f64 = 300.0;
+/// An innovation is a lag from so many of the stamps' standard deviations on: what a card's clock is read with lies on one
+/// side for many exchanges too, and is little more than one of them.
+pub(super) const LAG_STAMPS: f64 = 1.5;
 /// An innovation of the offset tells if both directions together lie off by less than this part of it.
 const OPPOSITE: f64 = 0.5;
 /// Memory of how many innovations lie on the side of the last, exchanges.
