@@ -490,8 +490,8 @@ enum Dropped {
 /// Drops what lies further than `reach` sigmas from the `belief`, if that is at most `budget` values and `witnesses`
 /// others see that it is not so.
 ///
-/// If that is more than `budget`, the furthest of them, by steps of the reach: liars and the honest of another group may
-/// both stand out, and while nobody is dropped the groups stay apart.
+/// If that is more than `budget`, the furthest of them, by steps of the reach: liars and the honest of another group
+/// may both stand out, and while nobody is dropped the groups stay apart.
 ///
 /// Without witnesses two honest groups part for good where links differ: each hears few of the other group well enough
 /// to tell, takes them for the liars, and is taken for liars by them. As many witnesses as there are honest nodes:

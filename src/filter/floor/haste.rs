@@ -6,8 +6,8 @@
 
 /// How much faster than the bank's most agile model oscillators may change, as a factor of its q: 300 ppb a second.
 const FACTOR_MAX: f64 = 300.0;
-/// An innovation is a lag from so many of the stamps' standard deviations on: what a card's clock is read with lies on one
-/// side for many exchanges too, and is little more than one of them.
+/// An innovation is a lag from so many of the stamps' standard deviations on: what a card's clock is read with lies on
+/// one side for many exchanges too, and is little more than one of them.
 pub(super) const LAG_STAMPS: f64 = 1.5;
 /// An innovation of the offset tells if both directions together lie off by less than this part of it.
 const OPPOSITE: f64 = 0.5;
@@ -42,7 +42,7 @@ impl Haste {
         self.factor > 1.0
     }
 
-    /// Takes in the most agile model's innovations of both directions and the standard deviation of the model's own part
+    /// Takes in the most agile model's innovations of both directions, the standard deviation of the model's own part
     /// in the offset's, ns, and whether there is no better model.
     pub(super) fn note(&mut self, innovations_ns: [f64; 2], sigma_ns: f64, best: bool) {
         let [forward_ns, backward_ns] = innovations_ns;
