@@ -4,10 +4,11 @@
 //! alone it takes its lag for the stamps' error, weighs stamps less for it, and lags the more, without end. Decides by
 //! how much; the models are the caller's.
 
-/// How much faster than the bank's most agile model oscillators may change, as a factor of its q: 300 ppb a second.
+/// How much faster than the bank's most agile model oscillators may change, as a factor of its q: 1.7 ppm/sqrt(s).
 const FACTOR_MAX: f64 = 300.0;
 /// An innovation is a lag from so many of the stamps' standard deviations on: what a card's clock is read with lies on
-/// one side for many exchanges too, and is little more than one of them.
+/// one side for many exchanges too (scenario 222: 81 ns without this, 56 with it, 53 at 2 and 50 at 3, where the LAN of
+/// 358 is 7 us).
 pub(super) const LAG_STAMPS: f64 = 1.5;
 /// An innovation of the offset tells if both directions together lie off by less than this part of it.
 const OPPOSITE: f64 = 0.5;
