@@ -21,6 +21,7 @@ mod haste;
 mod levels;
 mod mixture;
 mod model;
+mod outset;
 mod pack;
 mod past;
 mod rewind;
@@ -34,6 +35,7 @@ use haste::{Haste, LAG_STAMPS};
 use levels::Levels;
 use mixture::{FLAT_MAX, Mixture, gain};
 use model::{Innovation, MODELS, Models, Six, View};
+use outset::Outset;
 use past::{History, Past};
 use special::{exp_all, ln_all};
 
@@ -84,9 +86,6 @@ const SCORE_MEMORY: u32 = 2_000;
 /// exchange is 20 nats at full memory: a model e^-20 as likely as another was kept, taught the noise, and took a rate's
 /// wander for it; on 20 fresh seeds that cost 8 % of the RMS in the mean, 40 % where the wander is strong.)
 const HYSTERESIS: f64 = 3.0;
-/// The first exchanges count in part: noise that has not been learnt yet is wrong noise.
-const TEMPER_START: f64 = 4.0;
-const TEMPER_SPAN: f64 = 48.0;
 /// An edge is lost, and takes in an exchange as the interval that it is, when the variance of its prediction is this
 /// many times that of a delay of which nothing is known but the round trip.
 const LOST_RATIO: f64 = 3.0;
@@ -135,6 +134,7 @@ struct Track {
     information: f64,
     /// True while exchanges of the past are gone through again.
     reliving: bool,
+    outset: Outset,
     haste: Haste,
     levels: Levels,
     halves: Halves,
@@ -147,10 +147,10 @@ impl Track {
     fn new(base_ns: i64, exchange: &Exchange, pair: &Pair, rate: f64, rate_var: f64) -> Self {
         let (forward, backward) = relative(exchange, base_ns);
         let within = rate * S_PER_NS * symmetric_half_span_ns(exchange);
-        let (forward, backward) = (forward + within, backward + within);
-        let half = ((forward + backward) / 2.0).max(1.0);
+        let outset = Outset::new([forward + within, backward + within], rate, rate_var);
+        let half = outset.half_ns();
         let mixture = Mixture::new(half);
-        let models = Models::new((forward - backward) / 2.0, half, rate, rate_var, &mixture);
+        let models = outset.models(&mixture);
         let mid = exchange.local_mid();
         let mut track = Track {
             base_ns,
@@ -164,6 +164,7 @@ impl Track {
             watch: Watch::new(),
             history: History::new(),
             reliving: false,
+            outset,
             haste: Haste::new(),
             levels: Levels::new(),
             halves: Halves::new(),
@@ -199,7 +200,7 @@ impl Track {
             self.history.note(Past { elapsed_s, delays, initiator });
         }
         self.mixture.know_grain(self.grain.variance());
-        let temper = ((f64::from(n) + TEMPER_START) / TEMPER_SPAN).min(1.0);
+        let temper = self.outset.temper(n);
         let mixture = &self.mixture;
         self.models.predict(elapsed_s, self.bank() * WANDER_SCALE);
         let before = self.model(self.best);
@@ -276,6 +277,7 @@ impl Track {
         if self.watch.seen() >= MARKED_AFTER && self.history.is_due() && !self.watch.any_early() {
             self.mark();
         }
+        self.set_out_again();
         self.boost_along(elapsed_s, site, change.is_some());
         change
     }
@@ -346,11 +348,16 @@ impl Track {
         Mixed { offset, variance }
     }
 
+    /// Takes in what an exchange was worth.
+    fn learn_information(&mut self, site: &Site) {
+        let gain = 1.0 / f64::from(self.samples).min(INFORMATION_MEMORY);
+        self.information += gain * (site.information - self.information);
+    }
+
     /// Carries the boosted filter on and feeds it with what the exchange taught the best model.
     fn boost_along(&mut self, elapsed_s: f64, site: Option<Site>, changed: bool) {
-        let gain = 1.0 / f64::from(self.samples).min(INFORMATION_MEMORY);
         if let Some(site) = &site {
-            self.information += gain * (site.information - self.information);
+            self.learn_information(site);
         }
         let mixed = self.mixed();
         self.boosted.predict(elapsed_s, self.q);

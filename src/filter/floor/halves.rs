@@ -24,6 +24,14 @@ impl Halves {
         self.least
     }
 
+    /// How far the middle one lies above the smallest, ns; infinite if there is none.
+    pub(super) fn spread(&self) -> f64 {
+        let mut sorted = self.newest;
+        let sorted = &mut sorted[..self.count];
+        sorted.sort_unstable_by(f32::total_cmp);
+        sorted.get(sorted.len() / 2).map_or(f64::INFINITY, |middle| f64::from(middle - self.least))
+    }
+
     pub(super) fn remember(&mut self, half: f64) {
         let (half, evicted) = (half as f32, self.newest[self.next]);
         let full = self.count == LENGTH;

@@ -201,6 +201,12 @@ impl Mixture {
         self.stamp_ns_min = variance.sqrt().max(STAMP_NS_MIN);
     }
 
+    /// Learns that the stamps' error is no more than this, ns.
+    pub(super) fn know_scatter(&mut self, most_ns: f64) {
+        self.stamp_ns = self.stamp_ns.min(most_ns);
+        self.settle();
+    }
+
     /// The same squared, ns².
     pub(super) fn stamp_var(&self) -> f64 {
         self.stamp_var

@@ -113,6 +113,14 @@ impl Models {
         }
     }
 
+    /// The floor is about this, ns; it and the offset are known to these standard deviations at worst, ns. For models
+    /// that have seen no more than one exchange.
+    pub(super) fn narrow(&mut self, floor: f64, [floor_sigma, offset_sigma]: [f64; 2]) {
+        self.floor = Six::all(floor);
+        self.p_floor = self.p_floor.min(floor_sigma * floor_sigma);
+        self.p_offset = self.p_offset.min(offset_sigma * offset_sigma);
+    }
+
     /// One of them.
     pub(super) fn view(&self, lane: usize) -> View {
         View {

@@ -69,6 +69,8 @@ pub(super) struct History {
     /// The time of the newest, seconds since the first.
     now_s: f64,
     line: [f64; 2],
+    /// No exchange so far was incredible.
+    credible: bool,
     marks: [Option<Mark>; MARKS],
 }
 
@@ -81,6 +83,7 @@ impl History {
             count: 0,
             now_s: 0.0,
             line: [0.0; 2],
+            credible: true,
             marks: [const { None }; MARKS],
         }
     }
@@ -97,6 +100,7 @@ impl History {
         let [forward, backward] = self.delays[slot].map(f32::abs);
         if elapsed_s > CREDIBLE_S || forward.max(backward) > CREDIBLE_NS {
             self.forget();
+            self.credible = false;
         }
         self.count = self.count.wrapping_add(1);
     }
@@ -156,6 +160,12 @@ impl History {
             }
         }
         &place[..count]
+    }
+
+    /// From the first exchange noted, as long as all of them are there, none was incredible and no copy has been made.
+    pub(super) fn beginning(&self) -> Option<Cursor> {
+        let whole = self.credible && self.count as usize <= LENGTH && self.marks.iter().all(Option::is_none);
+        whole.then_some(Cursor { at: 0, line: [0.0; 2] })
     }
 
     /// From the first exchange after a copy.

@@ -1,0 +1,98 @@
+//! How an edge sets out. As long as its noise is not known its first exchanges count in part, and the stamps' error,
+//! which begins at a part of the round trip, takes dozens of them to come down from microseconds to the nanoseconds of
+//! a card: two seconds at 8/s, fifteen where packets are lost. But half round trips scatter as the path does, whatever
+//! the offset does. As soon as there are a few of them, and they say that the path is much finer than was assumed, the
+//! edge goes through its first exchanges again with what they say. Where they scatter as was assumed, or more, nothing
+//! is done: tails are not learnt from a handful (decision 29).
+
+use super::mixture::Mixture;
+use super::model::{MODELS, Models};
+use super::{BANK_START, Site, Track};
+
+/// Exchanges after which an edge may set out again: with more of them the scatter is known better.
+const AGAIN_AFTER: [u32; 3] = [4, 8, 16];
+/// The stamps' error is taken to be no more than this many times the way from the smallest half round trip to the
+/// middle one; too much is unlearnt within a few exchanges, too little makes an edge sure of what it does not know.
+const SPREADS: f64 = 2.0;
+/// Nor is anything done unless that is less than this part of what was assumed: four exchanges scatter little by chance.
+const FINER: f64 = 0.5;
+/// What is known of the first floor and offset is worth this many times the scatter.
+const START_SIGMAS: f64 = 2.0;
+/// The nth exchange counts n and the first over the second: before and after the path's scatter is known.
+const TEMPER: (f64, f64) = (4.0, 48.0);
+const TEMPER_AGAIN: (f64, f64) = (8.0, 16.0);
+
+/// Where an edge set out from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outset {
+    /// Apparent delays of the first exchange, relative to the base, ns.
+    delays: [f64; 2],
+    /// What was known of the rate, ns/s, and its variance, ns²/s².
+    rate: f64,
+    rate_var: f64,
+    /// True if it has set out again, knowing how much its path scatters.
+    again: bool,
+}
+
+impl Outset {
+    /// From the first exchange's apparent delays and what is known of the rate, ns/s and ns²/s².
+    pub(super) fn new(delays: [f64; 2], rate: f64, rate_var: f64) -> Self {
+        Outset { delays, rate, rate_var, again: false }
+    }
+
+    /// Half of the first round trip, ns.
+    pub(super) fn half_ns(&self) -> f64 {
+        let [forward, backward] = self.delays;
+        ((forward + backward) / 2.0).max(1.0)
+    }
+
+    /// The models as they are after the first exchange.
+    pub(super) fn models(&self, mixture: &Mixture) -> Models {
+        let [forward, backward] = self.delays;
+        Models::new((forward - backward) / 2.0, self.half_ns(), self.rate, self.rate_var, mixture)
+    }
+
+    /// How much the `n`th exchange counts, as a part of what it would if the noise were known: noise that has not been
+    /// learnt yet is wrong noise.
+    pub(super) fn temper(&self, n: u32) -> f64 {
+        let (start, span) = if self.again { TEMPER_AGAIN } else { TEMPER };
+        ((f64::from(n) + start) / span).min(1.0)
+    }
+}
+
+impl Track {
+    /// Sets out again if it is time to, and the half round trips so far say that the path is finer than was assumed.
+    pub(super) fn set_out_again(&mut self) {
+        if !AGAIN_AFTER.contains(&self.samples) {
+            return;
+        }
+        let Some(mut cursor) = self.history.beginning() else { return };
+        let mut mixture = Mixture::new(self.outset.half_ns());
+        let scatter_ns = SPREADS * self.halves.spread();
+        let finer = scatter_ns < FINER * mixture.stamp_ns();
+        if !finer && !self.outset.again {
+            return;
+        }
+        self.outset.again = finer;
+        mixture.know_grain(self.grain.variance());
+        if finer {
+            mixture.know_scatter(scatter_ns);
+        }
+        self.models = self.outset.models(&mixture);
+        if finer {
+            let least_ns = f64::from(self.halves.least());
+            let above_ns = self.outset.half_ns() - least_ns;
+            self.models.narrow(least_ns, [0.0, above_ns].map(|ns| START_SIGMAS * (ns + mixture.stamp_ns())));
+        }
+        (self.mixture, self.log_likelihood, self.best, self.samples) = (mixture, [0.0; MODELS], BANK_START, 1);
+        self.information = 1.0 / self.model(self.best).p_offset;
+        self.reliving = true;
+        while let Some(past) = self.history.next(&mut cursor) {
+            let before = self.model(self.best);
+            self.take(past.elapsed_s, past.delays, past.initiator);
+            let after = self.model(self.best);
+            self.learn_information(&Site::between((before.offset, before.p_offset), (after.offset, after.p_offset)));
+        }
+        self.reliving = false;
+    }
+}
