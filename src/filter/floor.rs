@@ -28,7 +28,7 @@ mod rewind;
 mod special;
 
 use boosted::{Boosted, Site};
-use events::{Change, EARLY_SIGMAS, Watch};
+use events::{Change, EARLY_SIGMAS, Early, Watch};
 use grain::Grain;
 use halves::Halves;
 use haste::{Haste, LAG_STAMPS};
@@ -252,11 +252,15 @@ impl Track {
 
         let lag_ns = agile_ns.max(LAG_STAMPS * stamp_ns);
         self.haste.note(expected_agile.map(|(nu, _)| nu), lag_ns, self.best == AGILE && n > BELIEVED_AFTER);
-        let early = |d: usize| -> bool {
-            let too_early = |(nu, sigma): (f64, f64)| nu < -EARLY_SIGMAS * sigma;
-            n > WATCHED_AFTER && too_early(expected_best[d]) && too_early(expected_agile[d])
-        };
-        self.watch.note(expected_best.map(|(nu, _)| nu), [early(0), early(1)], elapsed_s);
+        let early = [0, 1].map(|d| {
+            let too_early = |(nu, sigma): (f64, f64)| n > WATCHED_AFTER && nu < -EARLY_SIGMAS * sigma;
+            match [expected_best[d], expected_agile[d]].map(too_early) {
+                [true, true] => Early::ForAll,
+                [true, false] => Early::ForBest,
+                [false, _] => Early::No,
+            }
+        });
+        self.watch.note(expected_best.map(|(nu, _)| nu), early, elapsed_s);
         if !self.watch.any_early() {
             self.cap_floors();
         }

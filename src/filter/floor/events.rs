@@ -93,6 +93,17 @@ impl Change {
     }
 }
 
+/// Whether a delay lies below the floor, where no queue can bring it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Early {
+    /// It does not.
+    No,
+    /// It does if the best model is right; a more agile one has an explanation.
+    ForBest,
+    /// It does under every model.
+    ForAll,
+}
+
 /// The memory of the innovations. f32: a millionth of a change is more than anyone needs to know of it.
 #[derive(Clone, Debug)]
 #[repr(C)]
@@ -102,8 +113,10 @@ pub(super) struct Watch {
     seen: u32,
     /// Mean time between exchanges, seconds.
     interval_s: f64,
-    /// Which of the last 64 exchanges came too early, newest in the lowest bit.
+    /// Which of the last 64 exchanges came too early for every model, newest in the lowest bit.
     early: [u64; 2],
+    /// And for the best of them.
+    surprising: [u64; 2],
     // Last, because only a few of them are looked at.
     innovations: [[f32; HISTORY]; 2],
 }
@@ -113,7 +126,7 @@ impl Watch {
     pub(super) const HEAD: usize = std::mem::offset_of!(Watch, innovations);
 
     pub(super) fn new() -> Self {
-        Watch { innovations: [[0.0; HISTORY]; 2], next: 0, seen: 0, interval_s: 0.0, early: [0; 2] }
+        Watch { innovations: [[0.0; HISTORY]; 2], next: 0, seen: 0, interval_s: 0.0, early: [0; 2], surprising: [0; 2] }
     }
 
     /// Which of the innovations the next exchange will touch: where it goes, and the few before it.
@@ -124,13 +137,16 @@ impl Watch {
         }
     }
 
-    /// Notes an exchange's innovations, which of them no queue can explain, and the time since the last exchange.
-    pub(super) fn note(&mut self, innovations: [f64; 2], early: [bool; 2], elapsed_s: f64) {
+    /// Notes an exchange's innovations, which of them no queue can explain under any model and under the best, and the
+    /// time since the last exchange.
+    pub(super) fn note(&mut self, innovations: [f64; 2], early: [Early; 2], elapsed_s: f64) {
         let weight = 1.0 / (f64::from(self.seen) + 1.0).min(INTERVAL_MEMORY);
         self.interval_s += weight * (elapsed_s - self.interval_s);
         for direction in 0..2 {
             self.innovations[direction][self.next] = innovations[direction] as f32;
-            self.early[direction] = self.early[direction] << 1 | u64::from(early[direction]);
+            let early = early[direction];
+            self.early[direction] = self.early[direction] << 1 | u64::from(early == Early::ForAll);
+            self.surprising[direction] = self.surprising[direction] << 1 | u64::from(early != Early::No);
         }
         self.next = (self.next + 1) % HISTORY;
         self.seen = self.seen.saturating_add(1);
@@ -180,6 +196,7 @@ impl Watch {
     pub(super) fn clear(&mut self) {
         self.seen = 0;
         self.early = [0; 2];
+        self.surprising = [0; 2];
     }
 
     /// What has changed, if the newest exchange gives reason to say so; `sigmas` are the innovations' standard
@@ -233,10 +250,18 @@ impl Watch {
     }
 
     /// A clock that has begun to move, and how many exchanges ago: what one direction comes too early the other comes
-    /// too late, by ever more, so that no one size fits and no queue either.
+    /// too late, by ever more, so that no one size fits and no queue either. The best model's word is enough: one that
+    /// is more agile follows a jump of the rate at once, but it would take a hundred exchanges until its score were the
+    /// better, and it never becomes as sure as the best was.
     pub(super) fn moving(&self) -> Option<(Change, u32)> {
-        let early = self.early[0] | self.early[1];
-        if early.count_ones() < MOVING_COUNT {
+        let early = self.surprising[0] | self.surprising[1];
+        let count = early.count_ones();
+        if count < MOVING_COUNT {
+            return None;
+        }
+        // To weigh it takes hundreds of times as long as to note it.
+        let newest = 1 & (self.early[0] | self.early[1]) == 1;
+        if early & 1 == 0 || !newest && !count.is_power_of_two() && !(count * 2 / 3).is_power_of_two() {
             return None;
         }
         let apart = |age: u32| {
@@ -301,9 +326,10 @@ mod tests {
     use super::*;
 
     const SIGMAS: [f64; 2] = [100.0, 100.0];
+    const NEITHER: [Early; 2] = [Early::No; 2];
 
     /// A watch over `count` exchanges of the same two innovations.
-    fn watched(count: u32, innovations: [f64; 2], early: [bool; 2]) -> Watch {
+    fn watched(count: u32, innovations: [f64; 2], early: [Early; 2]) -> Watch {
         let mut watch = Watch::new();
         for _ in 0..count {
             watch.note(innovations, early, 1.0);
@@ -333,8 +359,8 @@ mod tests {
     #[test]
     fn sixteen_late_exchanges_are_a_change_and_twelve_are_not() {
         let mixture = quiet();
-        assert_eq!(watched(12, [5_000.0, 0.0], [false; 2]).change(&mixture, SIGMAS, true), None);
-        let change = watched(16, [5_000.0, 0.0], [false; 2]).change(&mixture, SIGMAS, true);
+        assert_eq!(watched(12, [5_000.0, 0.0], NEITHER).change(&mixture, SIGMAS, true), None);
+        let change = watched(16, [5_000.0, 0.0], NEITHER).change(&mixture, SIGMAS, true);
         assert_eq!(change, Some(Change::Floors { forward: 5_000.0, backward: 0.0 }));
     }
 
@@ -342,41 +368,41 @@ mod tests {
     fn a_second_of_late_exchanges_may_be_one_queue() {
         let (mixture, mut watch) = (quiet(), Watch::new());
         for _ in 0..16 {
-            watch.note([5_000.0, 0.0], [false; 2], 0.0625);
+            watch.note([5_000.0, 0.0], NEITHER, 0.0625);
         }
         assert_eq!(watch.change(&mixture, SIGMAS, true), None);
         for _ in 16..128 {
-            watch.note([5_000.0, 0.0], [false; 2], 0.0625);
+            watch.note([5_000.0, 0.0], NEITHER, 0.0625);
         }
         assert!(watch.change(&mixture, SIGMAS, true).is_some());
     }
 
     #[test]
     fn a_late_direction_beside_one_that_runs_early_is_drift() {
-        assert_eq!(watched(16, [5_000.0, -10.0], [false; 2]).change(&quiet(), SIGMAS, true), None);
+        assert_eq!(watched(16, [5_000.0, -10.0], NEITHER).change(&quiet(), SIGMAS, true), None);
     }
 
     #[test]
     fn four_early_packets_in_one_direction_wait_for_the_other() {
         let mixture = quiet();
-        let mut watch = watched(4, [0.0, -900.0], [false, true]);
+        let mut watch = watched(4, [0.0, -900.0], [Early::No, Early::ForAll]);
         assert_eq!(watch.change(&mixture, SIGMAS, true), None);
         for _ in 0..12 {
-            watch.note([0.0, -900.0], [false, true], 1.0);
+            watch.note([0.0, -900.0], [Early::No, Early::ForAll], 1.0);
         }
         assert_eq!(watch.change(&mixture, SIGMAS, true), Some(Change::Floors { forward: 0.0, backward: -900.0 }));
     }
 
     #[test]
     fn early_packets_in_one_direction_mean_nothing_before_the_estimate_has_settled() {
-        let watch = watched(16, [0.0, -900.0], [false, true]);
+        let watch = watched(16, [0.0, -900.0], [Early::No, Early::ForAll]);
         assert_eq!(watch.change(&quiet(), SIGMAS, false), None);
         assert!(watch.change(&quiet(), SIGMAS, true).is_some());
     }
 
     #[test]
     fn a_clock_step_is_seen_at_the_fourth_early_packet() {
-        let change = watched(4, [900.0, -900.0], [false, true]).change(&quiet(), SIGMAS, true);
+        let change = watched(4, [900.0, -900.0], [Early::No, Early::ForAll]).change(&quiet(), SIGMAS, true);
         assert_eq!(change, Some(Change::Clock { by: 900.0, variance: 900.0 * 900.0 / 4.0 }));
     }
 
@@ -384,12 +410,12 @@ mod tests {
     fn a_clock_that_moves_ever_further_is_seen_at_the_third_exchange() {
         let mut watch = Watch::new();
         for _ in 0..512 {
-            watch.note([3.0, -2.0], [false; 2], 0.125);
+            watch.note([3.0, -2.0], NEITHER, 0.125);
         }
         for turn in 1..=3 {
             assert_eq!(watch.moving(), None);
             let by = 250.0 * f64::from(turn);
-            watch.note([by + 20.0, 20.0 - by], [false, true], 0.125);
+            watch.note([by + 20.0, 20.0 - by], [Early::No, Early::ForAll], 0.125);
             assert_eq!(watch.change(&quiet(), SIGMAS, true), None, "it fits no step");
         }
         let Some((Change::Rate { variance }, 3)) = watch.moving() else { panic!("{:?}", watch.moving()) };
@@ -398,28 +424,28 @@ mod tests {
 
     #[test]
     fn a_clock_that_has_stepped_is_not_on_the_move() {
-        let mut watch = watched(512, [3.0, -2.0], [false; 2]);
+        let mut watch = watched(512, [3.0, -2.0], NEITHER);
         for turn in 1..=8 {
             let noise = f64::from(turn % 3) * 40.0;
-            watch.note([900.0 + noise, noise - 900.0], [false, true], 0.125);
+            watch.note([900.0 + noise, noise - 900.0], [Early::No, Early::ForAll], 0.125);
             assert_eq!(watch.moving(), None);
         }
     }
 
     #[test]
     fn queues_one_way_are_no_clock_that_moves() {
-        let mut watch = watched(512, [3.0, -2.0], [false; 2]);
+        let mut watch = watched(512, [3.0, -2.0], NEITHER);
         for turn in 1..=8 {
-            watch.note([400.0 * f64::from(turn), -200.0], [false, true], 0.125);
+            watch.note([400.0 * f64::from(turn), -200.0], [Early::No, Early::ForAll], 0.125);
             assert_eq!(watch.moving(), None);
         }
     }
 
     #[test]
     fn three_early_packets_prove_nothing() {
-        let mut watch = watched(3, [-900.0, 0.0], [true, false]);
+        let mut watch = watched(3, [-900.0, 0.0], [Early::ForAll, Early::No]);
         for _ in 0..60 {
-            watch.note([0.0, 0.0], [false; 2], 1.0);
+            watch.note([0.0, 0.0], NEITHER, 1.0);
             assert_eq!(watch.change(&quiet(), SIGMAS, true), None);
         }
     }
