@@ -86,6 +86,8 @@ const SCORE_MEMORY: u32 = 2_000;
 /// exchange is 20 nats at full memory: a model e^-20 as likely as another was kept, taught the noise, and took a rate's
 /// wander for it; on 20 fresh seeds that cost 8 % of the RMS in the mean, 40 % where the wander is strong.)
 const HYSTERESIS: f64 = 3.0;
+/// And by this much before their mean is believed.
+const EARLY_HYSTERESIS: f64 = 10.0;
 /// An edge is lost, and takes in an exchange as the interval that it is, when the variance of its prediction is this
 /// many times that of a delay of which nothing is known but the round trip.
 const LOST_RATIO: f64 = 3.0;
@@ -317,12 +319,13 @@ impl Track {
 
     /// Puts the likeliest model first.
     fn choose(&mut self) {
-        if self.samples <= BELIEVED_AFTER {
+        if self.samples <= SCORED_AFTER {
             return;
         }
         let posterior = self.posterior();
         let top = greatest(&posterior);
-        if posterior[top] > posterior[self.best] + HYSTERESIS {
+        let hysteresis = if self.samples > BELIEVED_AFTER { HYSTERESIS } else { EARLY_HYSTERESIS };
+        if posterior[top] > posterior[self.best] + hysteresis {
             self.best = top;
             self.mixture.believe(self.models.stamp(top));
             self.models.know_stamp(top, &self.mixture);
