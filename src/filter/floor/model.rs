@@ -314,6 +314,28 @@ impl Models {
         self.p_floor += above * above;
     }
 
+    /// All models know what this one does.
+    pub(super) fn all_as(&mut self, lane: usize) {
+        for number in [
+            &mut self.offset,
+            &mut self.rate,
+            &mut self.floor,
+            &mut self.asymmetry,
+            &mut self.p_offset,
+            &mut self.p_offset_rate,
+            &mut self.p_offset_floor,
+            &mut self.p_offset_asymmetry,
+            &mut self.p_rate,
+            &mut self.p_rate_floor,
+            &mut self.p_rate_asymmetry,
+            &mut self.p_floor,
+            &mut self.p_floor_asymmetry,
+            &mut self.p_asymmetry,
+        ] {
+            *number = Six::all(number.lane(lane));
+        }
+    }
+
     /// One of the clocks has jumped: the offset moves by `by`, ns, and is unsure by `variance` more.
     pub(super) fn step_offset(&mut self, by: f64, variance: f64) {
         self.offset += Six::all(by);

@@ -12,8 +12,10 @@ use super::{BANK_START, Site, Track};
 /// Exchanges after which an edge may set out again: with more of them the scatter is known better.
 const AGAIN_AFTER: [u32; 3] = [4, 8, 16];
 /// The stamps' error is taken to be no more than this many times the way from the smallest half round trip to the
-/// middle one; too much is unlearnt within a few exchanges, too little makes an edge sure of what it does not know.
-const SPREADS: f64 = 2.0;
+/// middle one. Far too much, because that is unlearnt within a few exchanges, and a wide Gaussian takes the mean of them
+/// in the meantime; with 2, what the two directions' noise made of it stayed for minutes (60 us, 120 ns one way and 40
+/// the other, one exchange in two seconds: 60 ns instead of 37).
+const SPREADS: f64 = 8.0;
 /// Nor is anything done unless that is less than this part of what was assumed: four exchanges scatter little by chance.
 const FINER: f64 = 0.5;
 /// What is known of the first floor and offset is worth this many times the scatter.

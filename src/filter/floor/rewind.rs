@@ -7,7 +7,7 @@ use super::events::{Change, LATE_SIGMAS, LATE_SURPRISE, LATE_SURPRISE_OTHER, QUE
 use super::levels::Level;
 use super::model::{MODELS, Models, View};
 use super::past::{Cursor, Mark, Recent};
-use super::{SETTLED_AFTER, Track, greatest};
+use super::{AGILE, SETTLED_AFTER, Track, greatest};
 
 /// Windows in which a change is looked for that the models have followed, and how often, exchanges.
 const FOLLOWED_WINDOWS: [u32; 4] = [16, 32, 64, 128];
@@ -49,7 +49,7 @@ impl Track {
         let oldest = oldest.filter(|_| found.size() <= CREDIBLE_NS);
         let Some(oldest) = oldest else {
             if !sure {
-                return None;
+                return self.follow(found);
             }
             self.levels.leave(self.level());
             self.move_models(&found);
@@ -96,6 +96,20 @@ impl Track {
         *self = track;
         self.settle_change();
         Some(change)
+    }
+
+    /// Of a clock on the move of which too little of the past is left to weigh it, as in the first half minute after it
+    /// has moved before: all models go on from where the most agile one is, and the past speaks for none of them. Heat
+    /// moves a clock for minutes; waiting until the scores turn took as long.
+    fn follow(&mut self, found: Change) -> Option<Change> {
+        if !matches!(found, Change::Rate { .. }) {
+            return None;
+        }
+        self.models.all_as(AGILE);
+        self.log_likelihood = [self.log_likelihood[AGILE]; MODELS];
+        self.watch.clear();
+        self.halves.forget();
+        Some(found)
     }
 
     /// Moves all models alike.
