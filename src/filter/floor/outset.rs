@@ -9,8 +9,13 @@ use super::mixture::Mixture;
 use super::model::{MODELS, Models};
 use super::{BANK_START, Site, Track};
 
-/// Exchanges after which an edge may set out again: with more of them the scatter is known better.
-const AGAIN_AFTER: [u32; 3] = [4, 8, 16];
+/// An edge sets out again after so many exchanges, and whenever there are twice as many, ...
+const AGAIN_AFTER: u32 = 4;
+/// ... if the start burst has not brought more than this many ...
+const AGAIN_BEFORE: u32 = super::BELIEVED_AFTER;
+/// ... by this time, seconds. Within a burst all edges of a node must be known alike: ten cards of which a few were
+/// surer than the rest, by chance, took 1.5 s to agree to 200 ns instead of 0.7.
+const AGAIN_AFTER_S: f64 = 1.0;
 /// The stamps' error is taken to be no more than this many times the way from the smallest half round trip to the
 /// middle one. Far too much, because that is unlearnt within a few exchanges, and a wide Gaussian takes the mean of them
 /// in the meantime; with 2, what the two directions' noise made of it stayed for minutes (60 us, 120 ns one way and 40
@@ -34,12 +39,14 @@ pub(super) struct Outset {
     rate_var: f64,
     /// True if it has set out again, knowing how much its path scatters.
     again: bool,
+    /// The number of exchanges from which on it may do so.
+    due: u32,
 }
 
 impl Outset {
     /// From the first exchange's apparent delays and what is known of the rate, ns/s and ns²/s².
     pub(super) fn new(delays: [f64; 2], rate: f64, rate_var: f64) -> Self {
-        Outset { delays, rate, rate_var, again: false }
+        Outset { delays, rate, rate_var, again: false, due: AGAIN_AFTER }
     }
 
     /// Half of the first round trip, ns.
@@ -65,9 +72,11 @@ impl Outset {
 impl Track {
     /// Sets out again if it is time to, and the half round trips so far say that the path is finer than was assumed.
     pub(super) fn set_out_again(&mut self) {
-        if !AGAIN_AFTER.contains(&self.samples) {
+        let n = self.samples;
+        if n < self.outset.due || n > AGAIN_BEFORE || self.history.now_s() < AGAIN_AFTER_S {
             return;
         }
+        self.outset.due = 2 * n;
         let Some(mut cursor) = self.history.beginning() else { return };
         let mut mixture = Mixture::new(self.outset.half_ns());
         let scatter_ns = SPREADS * self.halves.spread();

@@ -105,6 +105,11 @@ impl History {
         self.count = self.count.wrapping_add(1);
     }
 
+    /// The time of the newest exchange, seconds since the first.
+    pub(super) fn now_s(&self) -> f64 {
+        self.now_s
+    }
+
     /// True if it is time for another copy.
     pub(super) fn is_due(&self) -> bool {
         let newest = self.marks.iter().flatten().map(|mark| self.count.wrapping_sub(mark.count)).min();
