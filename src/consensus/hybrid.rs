@@ -65,7 +65,7 @@ const TIE: f64 = 1e-9;
 /// How often a clipped mean is taken about itself: it has settled to a few percent of its reach by then.
 const CLIPPED_ROUNDS: usize = 3;
 /// What a bad edge that joins groups adds to the noise of a good one, as a part of it.
-const BRIDGE: f64 = 0.25;
+const BRIDGE: f64 = 0.1;
 /// The place of the own value, zero.
 const SELF: usize = usize::MAX;
 

@@ -523,7 +523,9 @@ impl Pipeline {
             NodeState::Holdover => self.promise.coasted(dt_s, moved_ns),
             NodeState::Track if self.used == 0 => self.promise.coasted(dt_s, moved_ns),
             NodeState::Track => {
-                let each_ns = self.peers.iter().filter(|p| p.standing == Standing::Used).filter_map(|peer| {
+                // What is certain of a peer does not wait until its word counts.
+                let known = |p: &&Peer| matches!(p.standing, Standing::Used | Standing::Learning | Standing::Coasting);
+                let each_ns = self.peers.iter().filter(known).filter_map(|peer| {
                     let claim = peer.claim.as_ref().filter(|c| settled(c))?;
                     let beyond_ns = if claim.role == Role::Reference { f64::from(claim.bound_ns) } else { 0.0 };
                     // The peer does not know yet how far own V has moved since they last spoke, so this end answers for
@@ -531,14 +533,12 @@ impl Pipeline {
                     let untold_ns = (peer.own_moved_ns + moved_ns).abs();
                     Some(peer.bound_ns - self.lag_ns.abs() + beyond_ns + untold_ns)
                 });
-                // At most `faults` may be left out in all, or the sum of two promises would not cover an honest pair;
-                // those that the fusion has already rejected are left out above.
-                let left_out = verdict.rejected.count_ones() as usize;
-                Promise::agreed(
-                    verdict.sigma_ns,
-                    rate_sigma,
-                    reach(each_ns, self.budget.faults_of_promise().saturating_sub(left_out)),
-                )
+                // At most `faults` may be left out in all, or the sum of two promises would not cover an honest pair:
+                // those whom the fusion has rejected are left out above, those who have yet to agree by themselves.
+                let unsettled = |p: &&Peer| p.standing == Standing::Used && !p.claim.as_ref().is_some_and(settled);
+                let left_out = verdict.rejected.count_ones() as usize + self.peers.iter().filter(unsettled).count();
+                let faults = self.budget.faults_of_promise().saturating_sub(left_out);
+                Promise::agreed(verdict.sigma_ns, rate_sigma, reach(each_ns, faults))
             }
         };
     }
