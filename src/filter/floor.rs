@@ -387,12 +387,17 @@ impl Track {
         symmetric / (1.0 - symmetric / 2.0)
     }
 
+    /// What stamps of a class may be off by: as much as such are, or as these have been seen to be cut, ns.
+    fn doubt_ns(&self, class: StampClass) -> f64 {
+        grain_ns(class).max(self.grain.doubt_ns())
+    }
+
     /// What the exchange says of the relation without any assumption on its delays, relative to the base, at its
     /// middle.
     fn hard(&self, exchange: &Exchange) -> Span {
         let span_ns = exchange.half_span_ns();
         let (rate, rate_doubt) = self.envelope.rate();
-        let doubt_ns = grain_ns(exchange.class) + rate_doubt * span_ns.abs();
+        let doubt_ns = self.doubt_ns(exchange.class) + rate_doubt * span_ns.abs();
         let (forward, backward) = relative(exchange, self.base_ns);
         let within = rate * span_ns;
         Span { low_ns: -(backward + within) - doubt_ns, high_ns: forward + within + doubt_ns }
@@ -496,7 +501,8 @@ impl EdgeFilter for Floor {
         let within = rate.clamp(-OSCILLATOR_RATE_MAX, OSCILLATOR_RATE_MAX) * symmetric_half_span_ns(exchange);
         let delays = [forward + within, backward + within];
         let half_ns = (delays[0] + delays[1]) / 2.0;
-        let doubt_ns = grain_ns(exchange.class) + exchange.half_span_ns().abs() * 2.0 * OSCILLATOR_RATE_MAX;
+        let grain_ns = self.track.as_ref().map_or(grain_ns(exchange.class), |track| track.doubt_ns(exchange.class));
+        let doubt_ns = grain_ns + exchange.half_span_ns().abs() * 2.0 * OSCILLATOR_RATE_MAX;
         if half_ns < -doubt_ns {
             return Outcome::Impossible;
         }

@@ -21,12 +21,21 @@ impl Grain {
         }
     }
 
-    /// Variance of one apparent delay by rounding alone, ns². Steps of more than a millisecond are not believed: after
-    /// the first few exchanges they are chance.
+    /// Variance of one apparent delay by rounding alone, ns².
     pub(super) fn variance(&self) -> f64 {
-        let square = |grain: u64| if grain > 1_000_000 { 0.0 } else { (grain * grain) as f64 };
-        (square(self.local) + square(self.remote)) / 12.0
+        let square = |grain: f64| grain * grain;
+        (square(believed_ns(self.local)) + square(believed_ns(self.remote))) / 12.0
     }
+
+    /// What rounding may make of one apparent delay at most, either way, ns.
+    pub(super) fn doubt_ns(&self) -> f64 {
+        believed_ns(self.local).max(believed_ns(self.remote))
+    }
+}
+
+/// Steps of more than a millisecond are not believed: after the first few exchanges they are chance.
+fn believed_ns(grain: u64) -> f64 {
+    if grain > 1_000_000 { 0.0 } else { grain as f64 }
 }
 
 fn common_divisor(mut a: u64, mut b: u64) -> u64 {
