@@ -12,7 +12,7 @@
 //!   settled, asks for no weight, and takes V over whole. Otherwise all who start are equals, and stay so.
 //! - An *observer* moves its own V like one that joins, so that its offset can be shown, but never its clock.
 //!
-//! The bound: of the peers that count and have settled, all but the f furthest have their clocks within it of this one
+//! The bound: of the peers that count or have just counted, all but the f furthest have their clocks within it of this one
 //! (the f furthest are left out because liars can inflate them; with f = 0 it is all of them). Of two honest nodes,
 //! either one is within the other's bound, or both leave each other out, and then share, with n >= 3f+1, an honest peer
 //! within both bounds: so the *sum* of their bounds holds for any honest pair, whatever the liars do (ALGORITHMS 9.3;
@@ -523,20 +523,17 @@ impl Pipeline {
             NodeState::Holdover => self.promise.coasted(dt_s, moved_ns),
             NodeState::Track if self.used == 0 => self.promise.coasted(dt_s, moved_ns),
             NodeState::Track => {
-                // What is certain of a peer does not wait until its word counts.
-                let known = |p: &&Peer| matches!(p.standing, Standing::Used | Standing::Learning | Standing::Coasting);
-                let each_ns = self.peers.iter().filter(known).filter_map(|peer| {
-                    let claim = peer.claim.as_ref().filter(|c| settled(c))?;
+                let each_ns = self.peers.iter().filter(|p| p.is_promised_for(now, self.led)).filter_map(|peer| {
+                    let claim = peer.claim.as_ref()?;
                     let beyond_ns = if claim.role == Role::Reference { f64::from(claim.bound_ns) } else { 0.0 };
                     // The peer does not know yet how far own V has moved since they last spoke, so this end answers for
                     // it.
                     let untold_ns = (peer.own_moved_ns + moved_ns).abs();
                     Some(peer.bound_ns - self.lag_ns.abs() + beyond_ns + untold_ns)
                 });
-                // At most `faults` may be left out in all, or the sum of two promises would not cover an honest pair:
-                // those whom the fusion has rejected are left out above, those who have yet to agree by themselves.
-                let unsettled = |p: &&Peer| p.standing == Standing::Used && !p.claim.as_ref().is_some_and(settled);
-                let left_out = verdict.rejected.count_ones() as usize + self.peers.iter().filter(unsettled).count();
+                // At most `faults` may be left out in all, or the sum of two promises would not cover an honest pair;
+                // those that the fusion has already rejected are left out above.
+                let left_out = verdict.rejected.count_ones() as usize;
                 let faults = self.budget.faults_of_promise().saturating_sub(left_out);
                 Promise::agreed(verdict.sigma_ns, rate_sigma, reach(each_ns, faults))
             }

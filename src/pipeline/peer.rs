@@ -9,7 +9,7 @@ use super::upheaval::{Tear, ends};
 use crate::consensus::Voice;
 use crate::consensus::{Algorithm, EdgeModel};
 use crate::filter::{EdgeFilter, Fetch, FilterKind, Outcome, Pair, Scores};
-use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, Span, StampClass};
+use crate::flow::{Claim, Exchange, Mapping, NodeState, PeerIdentity, Relation, Role, Span, StampClass};
 use crate::limits::{
     DRIFT_RATE, NONCE_LIFETIME_NS, OSCILLATOR_RATE_MAX, PEERS_MAX, SILENCE_INTERVALS, SILENCE_NS_MIN,
     TRANSMIT_STAMP_WAIT_NS,
@@ -24,6 +24,8 @@ const RELATION_RATE_MAX: f64 = 4.0 * OSCILLATOR_RATE_MAX;
 const WARM_SAMPLES: u32 = 16;
 /// Exchanges after which an edge has something to say about wander.
 const WANDER_SAMPLES: u32 = 48;
+/// A peer is promised for until it has been silent for so long, ns; by then it has left.
+const PROMISED_NS: i64 = 10_000_000_000;
 
 /// No exchange comes later than this behind another, ns: one that seems to was taken after the own clock was set back.
 const LATE_NS_MAX: i64 = NONCE_LIFETIME_NS + TRANSMIT_STAMP_WAIT_NS;
@@ -292,6 +294,24 @@ impl Peer {
             edge_rate_var: relation.edge_rate_var.max(1e-30),
             noise_var: relation.noise_var.max(1e-6),
             drift: self.rate_at_agreement.zip(rate).map(|(before, rate)| rate - before),
+        }
+    }
+
+    /// Whether this node's promise covers it: whoever counts, or did or will do so in a moment. What is certain of a
+    /// peer is certain from its first exchange on, whatever is made of its word; where much is lost, two that each hear
+    /// a third agree with that one and say hardly anything to each other. While references lead, it speaks of them.
+    pub(super) fn is_promised_for(&self, now: RawTime, led: bool) -> bool {
+        let by_role = |claim: &&Claim| match claim.role {
+            Role::Peer => !led,
+            Role::Reference => true,
+            Role::Observer => false,
+        };
+        let Some(claim) = self.claim.as_ref().filter(by_role) else { return false };
+        match self.standing {
+            Standing::Used => true,
+            Standing::Learning | Standing::Coasting => settled(claim),
+            Standing::Silent => !claim.joining && self.age_ns(now) <= PROMISED_NS,
+            _ => false,
         }
     }
 
