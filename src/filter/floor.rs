@@ -276,7 +276,10 @@ impl Track {
             found = self.followed_change().map(|(change, age)| (change, age, false));
         }
         let change = found.and_then(|(change, age, sure)| self.book(change, age, sure));
-        if change.is_none() && self.levels.is_due(self.watch.seen()) {
+        let outrun = change.is_none() && self.watch.outrun();
+        if outrun {
+            self.follow_agile();
+        } else if change.is_none() && self.levels.is_due(self.watch.seen()) {
             self.compare();
         }
         self.choose();
@@ -284,7 +287,7 @@ impl Track {
             self.mark();
         }
         self.set_out_again();
-        self.boost_along(elapsed_s, site, change.is_some());
+        self.boost_along(elapsed_s, site, outrun || change.is_some());
         change
     }
 
@@ -401,24 +404,6 @@ impl Track {
         let (forward, backward) = relative(exchange, self.base_ns);
         let within = rate * span_ns;
         Span { low_ns: -(backward + within) - doubt_ns, high_ns: forward + within + doubt_ns }
-    }
-
-    /// The pair's q in 1/s: the top of a parabola through the likeliest model and its neighbours. A node pools the
-    /// scores of all its edges instead; a test of one edge has no others.
-    #[cfg(test)]
-    fn wander(&self) -> f64 {
-        if self.samples <= BELIEVED_AFTER {
-            return WANDER_PRIOR;
-        }
-        let scores = self.posterior();
-        let top = greatest(&scores);
-        if top == 0 || top == AGILE {
-            return BANK[top];
-        }
-        let (left, mid, right) = (scores[top - 1], scores[top], scores[top + 1]);
-        let bend = 2.0 * mid - left - right;
-        let lean = if bend > 1e-12 { ((right - left) / (2.0 * bend)).clamp(-0.5, 0.5) } else { 0.0 };
-        BANK[top] * (lean * (BANK[top + 1] / BANK[top]).ln()).exp()
     }
 }
 

@@ -249,19 +249,22 @@ impl Watch {
         if clear || span >= EARLY_SPAN { Change::of(moved) } else { None }
     }
 
-    /// A clock that has begun to move, and how many exchanges ago: what one direction comes too early the other comes
-    /// too late, by ever more, so that no one size fits and no queue either. The best model's word is enough: one that
-    /// is more agile follows a jump of the rate at once, but it would take a hundred exchanges until its score were the
-    /// better, and it never becomes as sure as the best was.
+    /// A clock that has begun to move, which no model has followed, and how many exchanges ago.
     pub(super) fn moving(&self) -> Option<(Change, u32)> {
-        let early = self.surprising[0] | self.surprising[1];
-        let count = early.count_ones();
-        if count < MOVING_COUNT {
-            return None;
-        }
-        // To weigh it takes hundreds of times as long as to note it.
-        let newest = 1 & (self.early[0] | self.early[1]) == 1;
-        if early & 1 == 0 || !newest && !count.is_power_of_two() && !(count * 2 / 3).is_power_of_two() {
+        self.moved(self.early[0] | self.early[1])
+    }
+
+    /// True if the best model has lost a clock that moves, and a more agile one has it: that one's score would need
+    /// hundreds of exchanges to make up for all in which the best was the surer.
+    pub(super) fn outrun(&self) -> bool {
+        let surprising = self.surprising[0] | self.surprising[1];
+        surprising & !(self.early[0] | self.early[1]) & 1 == 1 && self.moved(surprising).is_some()
+    }
+
+    /// A clock that has begun to move, by the exchanges that came too `early`, and how many exchanges ago: what one
+    /// direction comes too early the other comes too late, by ever more, so that no one size fits and no queue either.
+    fn moved(&self, early: u64) -> Option<(Change, u32)> {
+        if early.count_ones() < MOVING_COUNT {
             return None;
         }
         let apart = |age: u32| {

@@ -49,7 +49,11 @@ impl Track {
         let oldest = oldest.filter(|_| found.size() <= CREDIBLE_NS);
         let Some(oldest) = oldest else {
             if !sure {
-                return self.follow(found);
+                if matches!(found, Change::Rate { .. }) {
+                    self.follow_agile();
+                    return Some(found);
+                }
+                return None;
             }
             self.levels.leave(self.level());
             self.move_models(&found);
@@ -98,18 +102,15 @@ impl Track {
         Some(change)
     }
 
-    /// Of a clock on the move of which too little of the past is left to weigh it, as in the first half minute after it
-    /// has moved before: all models go on from where the most agile one is, and the past speaks for none of them. Heat
-    /// moves a clock for minutes; waiting until the scores turn took as long.
-    fn follow(&mut self, found: Change) -> Option<Change> {
-        if !matches!(found, Change::Rate { .. }) {
-            return None;
-        }
+    /// All models go on from where the most agile one is, and the past speaks for none of them. For a clock on the move
+    /// of which nothing need be weighed, as that model has followed it, or nothing can be, as too little is left of the
+    /// past: after a jump or in heat the others know nothing that is still true, and waiting until the scores turn took
+    /// half a minute.
+    pub(super) fn follow_agile(&mut self) {
         self.models.all_as(AGILE);
         self.log_likelihood = [self.log_likelihood[AGILE]; MODELS];
         self.watch.clear();
         self.halves.forget();
-        Some(found)
     }
 
     /// Moves all models alike.

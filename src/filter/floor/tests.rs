@@ -14,6 +14,25 @@ const PAIR: Pair = Pair { boost: 1.0, wander: 2e-18, alive: 2.0 };
 // Nothing in it can hold memory, so nothing in it can ask for more.
 const _: () = assert!(!std::mem::needs_drop::<Floor>());
 
+impl Track {
+    /// The pair's q in 1/s: the top of a parabola through the likeliest model and its neighbours. A node pools the
+    /// scores of all its edges instead; a test of one edge has no others.
+    fn wander(&self) -> f64 {
+        if self.samples <= BELIEVED_AFTER {
+            return WANDER_PRIOR;
+        }
+        let scores = self.posterior();
+        let top = greatest(&scores);
+        if top == 0 || top == AGILE {
+            return BANK[top];
+        }
+        let (left, mid, right) = (scores[top - 1], scores[top], scores[top + 1]);
+        let bend = 2.0 * mid - left - right;
+        let lean = if bend > 1e-12 { ((right - left) / (2.0 * bend)).clamp(-0.5, 0.5) } else { 0.0 };
+        BANK[top] * (lean * (BANK[top + 1] / BANK[top]).ln()).exp()
+    }
+}
+
 fn at(ns: i64) -> RawTime {
     RawTime::from_nanos(ns)
 }
@@ -347,5 +366,36 @@ proptest! {
             filter.on_exchange(&link.exchange().expect("nothing is lost here"), &PAIR);
             assert_finite(&filter, exchange.local_mid());
         }
+    }
+}
+
+/// Error of a filter, fed with `count` exchanges, at the middle of the last, ns.
+fn error_after(run: Run, count: u32) -> f64 {
+    let (mut filter, mut link) = (Floor::new(), Link::new(run));
+    let mut error_ns = f64::NAN;
+    for _ in 0..count {
+        let exchange = link.exchange().expect("nothing is lost here");
+        filter.on_exchange(&exchange, &PAIR);
+        let at = exchange.local_mid();
+        let relation = filter.relation(at).expect("an exchange was made");
+        error_ns = relation.base_ns as f64 + relation.offset_ns - link.truth_at(at);
+    }
+    error_ns
+}
+
+#[test]
+fn an_edge_that_is_heard_seldom_knows_after_twenty_exchanges_how_fine_its_path_is() {
+    let far = Path { name: "far", floor_ns: 300e3, laws: [Law::Normal(30.0), Law::Normal(30.0)] };
+    let errors: Vec<f64> = (400..408).map(|seed| error_after(Run::new(far, 1e-9, 2.0, seed), 20).abs()).collect();
+    assert!(errors.iter().all(|error_ns| *error_ns < 300.0), "{errors:.0?}");
+}
+
+#[test]
+fn a_jump_of_the_rate_that_an_agile_model_follows_does_not_leave_the_best_behind() {
+    // Half a ppm at one exchange a second, after which the estimate is as sure as before.
+    let run = Run { trouble: Trouble::RateStep(500e-9), seconds: 600.0, ..Run::new(HW, 1e-9, 1.0, 0) };
+    for seed in 410..416 {
+        let error_ns = error_after(Run { seed, ..run }, 308);
+        assert!(error_ns.abs() < 150.0, "seed {seed}: {error_ns:.0} ns eight seconds after it");
     }
 }
