@@ -169,7 +169,7 @@ impl Hybrid {
     /// Fuses the inputs, and own value zero if it counts, tolerating `faults` liars as far as their number allows.
     /// Whatever the liars say, the result lies within the range of the honest values, where one that is known much
     /// worse than the others stands for the interval in which it is believed to lie. With `faults` zero this is the
-    /// weighted mean and nothing else.
+    /// weighted mean, bridged where most edges are bad.
     pub fn fuse(&mut self, inputs: &[Input], round: Round) -> Fused {
         let Round { own_counts, faults, .. } = round;
         assert!(inputs.len() <= PEERS_MAX, "a verdict marks at most {PEERS_MAX} peers");
@@ -653,6 +653,31 @@ mod tests {
     #[test]
     fn without_faults_to_tolerate_it_is_the_mean_with_self() {
         assert_eq!(fuse(&[3.0, 9.0], 0, 1.0).value, 4.0);
+    }
+
+    #[test]
+    fn two_sites_of_two_meet_although_a_far_edge_weighs_a_ten_millionth() {
+        // Each hears its neighbour to 10 ns and the others to 30 us, and both sites stand 1 ms apart.
+        for faults in [0, 1] {
+            let sites = |apart: f64| {
+                let sigmas = [10.0, 30e3, 30e3];
+                let told = [0.0, apart, apart].into_iter().zip(sigmas).enumerate();
+                told.map(|(slot, (value, sigma))| Input { slot, value, steady: value, sigma }).collect::<Vec<_>>()
+            };
+            let move_by = |apart: f64| Hybrid::new(GATES_RCE, 3).fuse(&sites(apart), round(faults)).value;
+            assert!(move_by(1e6) > 0.2e6, "{faults}: {}", move_by(1e6));
+            assert_eq!(move_by(1e6), -move_by(-1e6));
+            // Within what a far edge knows it does not pull by more than the near one's noise.
+            assert!((0.0..10.0).contains(&move_by(20e3)), "{faults}: {}", move_by(20e3));
+        }
+    }
+
+    #[test]
+    fn one_bad_edge_beside_good_ones_pulls_by_its_weight_alone() {
+        let told = [(0.0, 10.0), (0.0, 10.0), (1e6, 30e3)];
+        let inputs: Vec<Input> =
+            (0..).zip(told).map(|(slot, (v, sigma))| Input { slot, value: v, steady: v, sigma }).collect();
+        assert!(Hybrid::new(GATES_RCE, 3).fuse(&inputs, round(0)).value < 0.1);
     }
 
     #[test]

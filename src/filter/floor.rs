@@ -483,7 +483,8 @@ impl EdgeFilter for Floor {
             None => (base_of(exchange), 0.0),
         };
         let (forward, backward) = relative(exchange, base_ns);
-        let within = rate.clamp(-OSCILLATOR_RATE_MAX, OSCILLATOR_RATE_MAX) * symmetric_half_span_ns(exchange);
+        let span_ns = symmetric_half_span_ns(exchange);
+        let within = rate.clamp(-OSCILLATOR_RATE_MAX, OSCILLATOR_RATE_MAX) * span_ns;
         let delays = [forward + within, backward + within];
         let half_ns = (delays[0] + delays[1]) / 2.0;
         let grain_ns = self.track.as_ref().map_or(grain_ns(exchange.class), |track| track.doubt_ns(exchange.class));
@@ -521,6 +522,7 @@ impl EdgeFilter for Floor {
         track.grain.observe(exchange);
         track.stamps_sum = sum;
         track.halves.remember(half_ns);
+        track.outset.note_span(span_ns);
         let change = track.take(elapsed_s, delays, exchange.initiator);
         // The state belongs to the middle of the four stamps on the mean of both scales. On the own scale that is half
         // an innovation off the middle of the own two: with a packet 50 ms late and 50 ppm that makes 600 ns.

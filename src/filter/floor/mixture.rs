@@ -45,6 +45,8 @@ const WEIGHT_MIN: f64 = 1e-5;
 /// Parts lighter than this in both directions are left out of the likelihood, but not of the learning: 28 conditions of
 /// 20 seeds each show no difference in the third digit, and half the cost.
 const WEIGHT_COUNTED: f64 = 1e-4;
+/// Part of the packets that is taken to be queued where delays are known to scatter little.
+const QUEUED: f64 = 0.1;
 /// Learning never becomes slower than this per exchange.
 const LEARN_MIN: f64 = 1.0 / 400.0;
 /// The stamps' error is learnt by no more than this at once, in ln of its square, and no faster than if the score's
@@ -201,9 +203,12 @@ impl Mixture {
         self.stamp_ns_min = variance.sqrt().max(STAMP_NS_MIN);
     }
 
-    /// Learns that the stamps' error is no more than this, ns.
+    /// Learns that the stamps' error is no more than this, ns, and that it is nearly all of the noise: were all parts
+    /// alike, a floor far below all delays and a part that makes up for it would explain them too, for minutes.
     pub(super) fn know_scatter(&mut self, most_ns: f64) {
         self.stamp_ns = self.stamp_ns.min(most_ns);
+        self.weights = [Pack::all(QUEUED / PARTS as f64); PARTS + 1];
+        self.weights[PARTS] = Pack::all(1.0 - QUEUED);
         self.settle();
     }
 

@@ -7,7 +7,7 @@
 
 use super::mixture::Mixture;
 use super::model::{MODELS, Models};
-use super::{BANK_START, Site, Track};
+use super::{BANK_START, S_PER_NS, Site, Track};
 
 /// An edge sets out again after so many exchanges, and whenever there are twice as many, ...
 const AGAIN_AFTER: u32 = 4;
@@ -27,7 +27,7 @@ const FINER: f64 = 0.5;
 const START_SIGMAS: f64 = 2.0;
 /// The nth exchange counts n and the first over the second: before and after the path's scatter is known.
 const TEMPER: (f64, f64) = (4.0, 48.0);
-const TEMPER_AGAIN: (f64, f64) = (8.0, 16.0);
+const TEMPER_AGAIN: (f64, f64) = (4.0, 24.0);
 
 /// Where an edge set out from.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +41,20 @@ pub(super) struct Outset {
     again: bool,
     /// The number of exchanges from which on it may do so.
     due: u32,
+    /// The longest time between the middles of an exchange's packets, ns: what the rate that is not known yet makes of it
+    /// is in the delays.
+    span_ns: f64,
 }
 
 impl Outset {
     /// From the first exchange's apparent delays and what is known of the rate, ns/s and ns²/s².
     pub(super) fn new(delays: [f64; 2], rate: f64, rate_var: f64) -> Self {
-        Outset { delays, rate, rate_var, again: false, due: AGAIN_AFTER }
+        Outset { delays, rate, rate_var, again: false, due: AGAIN_AFTER, span_ns: 0.0 }
+    }
+
+    /// Takes in the time between the middles of an exchange's packets, ns.
+    pub(super) fn note_span(&mut self, span_ns: f64) {
+        self.span_ns = self.span_ns.max(span_ns.abs());
     }
 
     /// Half of the first round trip, ns.
@@ -79,7 +87,9 @@ impl Track {
         self.outset.due = 2 * n;
         let Some(mut cursor) = self.history.beginning() else { return };
         let mut mixture = Mixture::new(self.outset.half_ns());
-        let scatter_ns = SPREADS * self.halves.spread();
+        let best = self.model(self.best);
+        let drifted_ns = ((best.rate - self.outset.rate).abs() + best.p_rate.sqrt()) * S_PER_NS * self.outset.span_ns;
+        let scatter_ns = SPREADS * self.halves.spread() + drifted_ns;
         let finer = scatter_ns < FINER * mixture.stamp_ns();
         if !finer && !self.outset.again {
             return;
