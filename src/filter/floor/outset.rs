@@ -17,11 +17,11 @@ const AGAIN_BEFORE: u32 = super::BELIEVED_AFTER;
 /// surer than the rest, by chance, took 1.5 s to agree to 200 ns instead of 0.7.
 const AGAIN_AFTER_S: f64 = 1.0;
 /// The stamps' error is taken to be no more than this many times the way from the smallest half round trip to the
-/// middle one. Far too much, because that is unlearnt within a few exchanges, and a wide Gaussian takes the mean of them
-/// in the meantime; with 2, what the two directions' noise made of it stayed for minutes (60 us, 120 ns one way and 40
+/// middle one. Far too much, because that is unlearnt within a few exchanges, and a wide Gaussian takes their mean in
+/// the meantime; with 2, what the two directions' noise made of it stayed for minutes (60 us, 120 ns one way and 40
 /// the other, one exchange in two seconds: 60 ns instead of 37).
 const SPREADS: f64 = 8.0;
-/// Nor is anything done unless that is less than this part of what was assumed: four exchanges scatter little by chance.
+/// Nor is anything done unless that is less than this part of what was assumed: few exchanges scatter little by chance.
 const FINER: f64 = 0.5;
 /// What is known of the first floor and offset is worth this many times the scatter.
 const START_SIGMAS: f64 = 2.0;
@@ -41,8 +41,8 @@ pub(super) struct Outset {
     again: bool,
     /// The number of exchanges from which on it may do so.
     due: u32,
-    /// The longest time between the middles of an exchange's packets, ns: what the rate that is not known yet makes of it
-    /// is in the delays.
+    /// The longest time between the middles of an exchange's packets, ns: what the rate, not known yet, makes of it is
+    /// in the delays.
     span_ns: f64,
 }
 
