@@ -249,6 +249,9 @@ impl Track {
             self.models.share_stamp(&self.mixture);
         }
         if self.reliving {
+            if let Some(site) = site.as_ref().filter(|_| n <= BELIEVED_AFTER) {
+                self.learn_information(site); // it has set out again
+            }
             return None;
         }
 
@@ -286,7 +289,7 @@ impl Track {
         if self.watch.seen() >= MARKED_AFTER && self.history.is_due() && !self.watch.any_early() {
             self.mark();
         }
-        self.set_out_again();
+        let site = if self.set_out_again() { None } else { site };
         self.boost_along(elapsed_s, site, outrun || change.is_some());
         change
     }

@@ -1,10 +1,8 @@
 //! The means that a fusion takes of its values: weighted, clipped about a centre, and of groups that only bad edges
 //! join. Which values they are taken of is the fusion's business.
 
-use super::{Fused, SELF, STANDS_OUT, VALUES_MAX, Value, WITNESS, rejected};
+use super::{Fused, Round, SELF, STANDS_OUT, VALUES_MAX, Value, WITNESS, rejected};
 
-/// What a bad edge that joins groups adds to the noise of a good one, as a part of it.
-const BRIDGE: f64 = 0.1;
 /// How often a clipped mean is taken about itself: it has settled to a few percent of its reach by then.
 const CLIPPED_ROUNDS: usize = 3;
 
@@ -42,22 +40,23 @@ pub(super) fn weighted_mean(values: &[Value], clip: Option<(f64, f64)>) -> Fused
     Fused { value: sum / weights, sigma, rejected: rejected(values), parted: false }
 }
 
-/// The weighted mean; where no more than half of the values are as good as a `typical` one, that of groups which only
-/// bad edges join. There the weights of least squares are right, but by them two sites of two nodes, nanoseconds within
-/// and microseconds between, go a ten millionth of the way to each other at a time and never meet. So what lies beyond
-/// the noise of a bad edge counts like any other value, and what lies within counts for as much as the good ones do not
-/// notice.
-pub(super) fn bridged_mean(values: &mut [Value], faults: usize, typical: f64) -> Fused {
+/// The weighted mean; at the `round`'s start, where no more than half of the values are as good as a `typical` one, that
+/// of groups which only bad edges join. There the weights of least squares are right, but by them two sites of two
+/// nodes, nanoseconds within and milliseconds between, go a ten millionth of the way to each other at a time and never
+/// meet. So what lies beyond the noise of a bad edge counts like any other value, and what lies within by sigma instead
+/// of its square. Later not: an asymmetry of a bad edge is no distance that could ever be closed, and lies may hide in
+/// one. Nor at a node that follows: it has somebody to follow.
+pub(super) fn bridged_mean(values: &mut [Value], round: Round, typical: f64) -> Fused {
     let bad = |v: &Value| v.sigma > WITNESS * typical;
     let (mut good, mut all) = (0, 0);
     for v in values.iter().filter(|v| v.kept) {
         (good, all) = (good + usize::from(!bad(v)), all + 1);
     }
-    if 2 * good > all {
+    if !round.starting || !round.own_counts || 2 * good > all {
         return weighted_mean(values, None);
     }
     for v in values.iter_mut().filter(|v| bad(v)) {
-        v.weight = v.weight.max(BRIDGE * typical / v.sigma);
+        v.weight = typical / v.sigma;
     }
     let mean = weighted_mean(values, None);
     let mut beyond = [0.0; VALUES_MAX];
@@ -68,7 +67,7 @@ pub(super) fn bridged_mean(values: &mut [Value], faults: usize, typical: f64) ->
     }
     let beyond = &mut beyond[..all];
     beyond.sort_unstable_by(f64::total_cmp);
-    let inner = &beyond[faults.min((all - 1) / 2)..all - faults.min((all - 1) / 2)];
-    let met = inner.iter().sum::<f64>() / inner.len() as f64;
-    Fused { value: mean.value + met, ..mean }
+    let trim = round.faults.min((all - 1) / 2);
+    let inner = &beyond[trim..all - trim];
+    Fused { value: mean.value + inner.iter().sum::<f64>() / inner.len() as f64, ..mean }
 }

@@ -2,12 +2,12 @@
 //! which begins at a part of the round trip, takes dozens of them to come down from microseconds to the nanoseconds of
 //! a card: two seconds at 8/s, fifteen where packets are lost. But half round trips scatter as the path does, whatever
 //! the offset does. As soon as there are a few of them, and they say that the path is much finer than was assumed, the
-//! edge goes through its first exchanges again with what they say. Where they scatter as was assumed, or more, nothing
-//! is done: tails are not learnt from a handful (decision 29).
+//! edge goes through its first exchanges again with what they say. Where they scatter as was assumed, or more, all is
+//! left as it was: tails are not learnt from a handful (decision 29).
 
 use super::mixture::Mixture;
 use super::model::{MODELS, Models};
-use super::{BANK_START, S_PER_NS, Site, Track};
+use super::{BANK_START, S_PER_NS, Track};
 
 /// An edge sets out again after so many exchanges, and whenever there are twice as many, ...
 const AGAIN_AFTER: u32 = 4;
@@ -78,21 +78,22 @@ impl Outset {
 }
 
 impl Track {
-    /// Sets out again if it is time to, and the half round trips so far say that the path is finer than was assumed.
-    pub(super) fn set_out_again(&mut self) {
+    /// Sets out again if it is time to, and the half round trips so far say that the path is finer than was assumed, or
+    /// said so before and no longer do. True if it has.
+    pub(super) fn set_out_again(&mut self) -> bool {
         let n = self.samples;
         if n < self.outset.due || n > AGAIN_BEFORE || self.history.now_s() < AGAIN_AFTER_S {
-            return;
+            return false;
         }
         self.outset.due = 2 * n;
-        let Some(mut cursor) = self.history.beginning() else { return };
+        let Some(mut cursor) = self.history.beginning() else { return false };
         let mut mixture = Mixture::new(self.outset.half_ns());
         let best = self.model(self.best);
         let drifted_ns = ((best.rate - self.outset.rate).abs() + best.p_rate.sqrt()) * S_PER_NS * self.outset.span_ns;
         let scatter_ns = SPREADS * self.halves.spread() + drifted_ns;
         let finer = scatter_ns < FINER * mixture.stamp_ns();
         if !finer && !self.outset.again {
-            return;
+            return false;
         }
         self.outset.again = finer;
         mixture.know_grain(self.grain.variance());
@@ -109,11 +110,9 @@ impl Track {
         self.information = 1.0 / self.model(self.best).p_offset;
         self.reliving = true;
         while let Some(past) = self.history.next(&mut cursor) {
-            let before = self.model(self.best);
             self.take(past.elapsed_s, past.delays, past.initiator);
-            let after = self.model(self.best);
-            self.learn_information(&Site::between((before.offset, before.p_offset), (after.offset, after.p_offset)));
         }
         self.reliving = false;
+        true
     }
 }
