@@ -40,8 +40,8 @@ pub(super) fn weighted_mean(values: &[Value], clip: Option<(f64, f64)>) -> Fused
     Fused { value: sum / weights, sigma, rejected: rejected(values), parted: false }
 }
 
-/// The weighted mean; at the `round`'s start, where no more than half of the values are as good as a `typical` one, that
-/// of groups which only bad edges join. There the weights of least squares are right, but by them two sites of two
+/// The weighted mean; at the `round`'s start, where no more than half of the values are as good as a `typical` one,
+/// that of groups which only bad edges join. There the weights of least squares are right, but by them two sites of two
 /// nodes, nanoseconds within and milliseconds between, go a ten millionth of the way to each other at a time and never
 /// meet. So what lies beyond the noise of a bad edge counts like any other value, and what lies within by sigma instead
 /// of its square. Later not: an asymmetry of a bad edge is no distance that could ever be closed, and lies may hide in
