@@ -111,6 +111,7 @@ impl Track {
         self.log_likelihood = [self.log_likelihood[AGILE]; MODELS];
         self.watch.clear();
         self.halves.forget();
+        self.history.forget();
     }
 
     /// Moves all models alike.
