@@ -31,7 +31,7 @@ pub struct Row {
     pub converged_s: BTreeMap<String, Option<f64>>,
     /// Change of the rate of the mean clock against the mean oscillator, ppb: the run in which it was largest.
     pub ensemble_drift_ppb: Option<f64>,
-    /// Samples at which two neighbours were further apart than they promised, in all runs.
+    /// Samples at which two neighbours were further apart than both of them promised, in all runs.
     pub bound_violations: u64,
     /// RMS of error over published sigma, over all runs.
     pub sigma_ratio: Option<f64>,

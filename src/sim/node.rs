@@ -498,12 +498,6 @@ impl Node {
         (whole - origin_ns) as f64 + frac
     }
 
-    /// Whether its promise may leave out liars.
-    #[must_use]
-    pub fn tolerates_liars(&self) -> bool {
-        self.pipeline.node_view().faults > 0
-    }
-
     /// The oscillator now.
     pub fn raw(&mut self, now: TrueNs) -> FineRaw {
         self.oscillator.read(now)

@@ -36,7 +36,7 @@ pub struct Report {
     pub converged_s: BTreeMap<String, Option<f64>>,
     /// Change of the rate of the mean clock against the mean oscillator, ppb.
     pub ensemble_drift_ppb: Option<f64>,
-    /// Samples at which two neighbours were further apart than they promised.
+    /// Samples at which two neighbours were further apart than both of them promised.
     pub bound_violations: u64,
     /// RMS of error over published sigma.
     pub sigma_ratio: Option<f64>,

@@ -40,7 +40,7 @@ pub struct Score {
     pub converged_s: BTreeMap<String, Option<f64>>,
     /// Change of the rate of the mean clock against the mean oscillator, ppb.
     pub ensemble_drift_ppb: Option<f64>,
-    /// Samples at which two neighbours were further apart than they promised.
+    /// Samples at which two neighbours were further apart than both of them promised.
     pub bound_violations: u64,
     /// RMS of error over published sigma.
     pub sigma_ratio: Option<f64>,
@@ -111,8 +111,6 @@ struct Word {
     /// It is a reference: right by definition.
     refers: bool,
     holds_over: bool,
-    /// Its promise leaves out liars that it tolerates.
-    leaves_out: bool,
 }
 
 /// The line that a course of errors, ns, follows in a span of time, ns.
@@ -212,7 +210,6 @@ impl Scorer {
                 bound_ns: f64::from(node.claim.bound_ns),
                 refers: node.role == Role::Reference,
                 holds_over: node.claim.state == NodeState::Holdover,
-                leaves_out: node.tolerates_liars(),
             };
             let here = node.is_awake() && cluster.is_judged(n);
             self.counted[n] = here && !self.away[n].iter().any(|(from, until)| (*from..*until).contains(&now));
@@ -309,12 +306,9 @@ impl Scorer {
             if self.counted[*a] && self.counted[*b] && !(refers(a) && refers(b)) {
                 let apart_ns = (self.errors[*a] - self.errors[*b]).abs();
                 let bounds_ns = [a, b].map(|n| self.words[*n].bound_ns);
-                // A reference speaks of the truth and not of its peers, so one end's bound is enough. Who tolerates
-                // liars leaves out as many peers as may lie, and only both bounds together cover an honest pair
-                // (ALGORITHMS 9.3). Infinite bounds promise nothing.
-                let together = [a, b].iter().all(|n| self.words[**n].leaves_out);
-                let [one_ns, other_ns] = bounds_ns;
-                if apart_ns > if together { one_ns + other_ns } else { one_ns.max(other_ns) } {
+                // A promise leaves out as many peers as may lie, and a reference speaks of the truth and not of its
+                // peers: a pair breaks its promises if neither end's bound covers it. Infinite bounds promise nothing.
+                if apart_ns > bounds_ns[0].max(bounds_ns[1]) {
                     self.violations += 1;
                 }
             }
