@@ -177,6 +177,7 @@ impl Hybrid {
         }
         self.turn += 1;
         let faults = faults.min((inputs.len() + usize::from(own_counts) - 1) / 2);
+        let round = Round { faults, ..round };
         let typical = sure(inputs, faults);
         let least = typical / WEIGHT_MAX.sqrt();
         let mut buffer = [Value::default(); VALUES_MAX];
@@ -205,7 +206,7 @@ impl Hybrid {
             order.find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
         });
         if faults == 0 {
-            return bridged_mean(values, Round { faults, ..round }, typical);
+            return bridged_mean(values, round, typical);
         }
         // At most so many lie, so neither end of what is left after trimming is beyond all that the honest
         // say.
@@ -214,7 +215,7 @@ impl Hybrid {
         // anyway: by the rules for more it stood between two groups for good.
         let good = inputs.iter().filter(|input| input.sigma <= WITNESS * typical).count();
         let fused = if good > faults {
-            self.fuse_faulty(values, Round { faults, ..round }, typical)
+            self.fuse_faulty(values, round, typical)
         } else {
             // But for lies so blatant that even the bad edges see them.
             if !round.starting {
@@ -222,7 +223,7 @@ impl Hybrid {
                 let witnesses = values.len() - faults;
                 drop_beyond(values, belief, self.gates.far, SEES, faults, witnesses);
             }
-            bridged_mean(values, Round { faults, ..round }, typical)
+            bridged_mean(values, round, typical)
         };
         Fused { value: fused.value.clamp(low, high), ..fused }
     }

@@ -12,11 +12,12 @@
 //!   settled, asks for no weight, and takes V over whole. Otherwise all who start are equals, and stay so.
 //! - An *observer* moves its own V like one that joins, so that its offset can be shown, but never its clock.
 //!
-//! The bound: of the peers that count or have just counted, all but the f furthest have their clocks within it of this
-//! one (the f furthest are left out because liars can inflate them; with f = 0 it is all of them). Of two honest nodes,
-//! either one is within the other's bound, or both leave each other out, and then share, with n >= 3f+1, an honest peer
-//! within both bounds: so the *sum* of their bounds holds for any honest pair, whatever the liars do (ALGORITHMS 9.3;
-//! 9.4 says what it rests on: above all that neither has rejected an honest peer as an outlier).
+//! The bound: of the peers that count, have just counted or are about to, all but the f furthest have their clocks
+//! within it of this one (the f furthest are left out because liars can inflate them; with f = 0 it is all of them). Of
+//! two honest nodes, either one is within the other's bound, or both leave each other out, and then share, with
+//! n >= 3f+1, an honest peer within both bounds: so the *sum* of their bounds holds for any honest pair, whatever the
+//! liars do (ALGORITHMS 9.3; 9.4 says what it rests on: above all that neither has rejected an honest peer as an
+//! outlier).
 //!
 //! When the own oscillator is no longer what it was, everything starts anew: `upheaval` says when.
 //!
